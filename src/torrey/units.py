@@ -1,0 +1,41 @@
+"""The only place where units are converted.
+
+Inside Torrey lengths are µm and times are ms. b-values arrive and leave in s/mm², gradient amplitudes in mT/m.
+
+    q = γ g                 (rad / (µm ms))
+    b = q² δ² (Δ − δ/3)      (ms/µm²; 1 ms/µm² = 1000 s/mm²)
+
+Stejskal and Tanner, J. Chem. Phys. 42, 288 (1965).
+"""
+
+from torch import Tensor
+
+GYROMAGNETIC_RATIO = 2.6752218744e-4
+"""γ of the proton, rad / (ms · mT/m · µm)."""
+
+S_PER_MM2 = 1000.0
+"""s/mm² in one ms/µm²."""
+
+
+def pgse_diffusion_weighting(small_delta: Tensor, big_delta: Tensor) -> Tensor:
+    """Return ∫F²dt = δ²(Δ − δ/3) in ms³, so that b = q²∫F²dt, for `small_delta` δ and `big_delta` Δ in ms."""
+    return small_delta**2 * (big_delta - small_delta / 3)
+
+
+def gradient_from_bval(bvals: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+    """Return the PGSE gradient amplitude (mT/m) that gives `bvals` (s/mm²); its derivative at b = 0 is zero."""
+    positive = bvals > 0
+    safe = bvals.where(positive, bvals.new_ones(()))
+    q = (safe / S_PER_MM2 / pgse_diffusion_weighting(small_delta, big_delta)).sqrt()
+    return (q / GYROMAGNETIC_RATIO).where(positive, bvals.new_zeros(()))
+
+
+def bval_from_gradient(gradient: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+    """Return the b-value (s/mm²) of a PGSE pair with amplitude `gradient` (mT/m)."""
+    q = GYROMAGNETIC_RATIO * gradient
+    return S_PER_MM2 * q**2 * pgse_diffusion_weighting(small_delta, big_delta)
+
+
+def wave_vectors(gradients: Tensor) -> Tensor:
+    """Return q = γg in rad/(µm ms) for `gradients` in mT/m, any shape."""
+    return GYROMAGNETIC_RATIO * gradients
