@@ -13,7 +13,7 @@ from ..errors import InputError
 def disc(n_rings: int) -> tuple[Tensor, Tensor]:
     """Return `(points, triangles)` of a unit disc in rings of 1, 6, 12, … 6·n_rings points.
 
-    The polygon of ring k encloses the area π(k/n_rings)², so the mesh has exactly the area π of the disc and its
+    The polygon of ring k encloses the area π(k/n_rings)², so the mesh has the area π of the disc and its
     outer points lie slightly outside the unit circle.
 
     Parameters

@@ -97,7 +97,9 @@ class TetMesh:
     def with_vertices(self, vertices: Tensor) -> TetMesh:
         """Return the same connectivity on other `vertices` (V, 3), µm, without reorienting a tet."""
         if vertices.shape != self.vertices.shape:
-            raise MeshError(f"vertices: expected shape {tuple(self.vertices.shape)}, got {tuple(vertices.shape)}")
+            raise MeshError(
+                f"vertices: expected shape {tuple(self.vertices.shape)}, got {tuple(vertices.shape)}"
+            )
         moved = object.__new__(TetMesh)
         object.__setattr__(moved, "vertices", vertices)
         object.__setattr__(moved, "tets", self.tets)
@@ -134,7 +136,9 @@ def _check_arrays(vertices: Tensor, tets: Tensor) -> None:
     bad = ~torch.isfinite(vertices.detach()).all(1)
     if bad.any():
         index = int(bad.nonzero()[0])
-        raise MeshError(f"vertices: vertex {index} is {vertices[index].tolist()}, expected finite numbers (µm)")
+        raise MeshError(
+            f"vertices: vertex {index} is {vertices[index].tolist()}, expected finite numbers (µm)"
+        )
     outside = (tets < 0) | (tets >= len(vertices))
     if outside.any():
         tet, corner = (int(i) for i in outside.nonzero()[0])
