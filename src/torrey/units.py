@@ -1,6 +1,6 @@
 """The only place where units are converted.
 
-Inside Torrey lengths are µm and times are ms. b-values arrive and leave in s/mm², gradient amplitudes in mT/m.
+Inside Torrey lengths are µm and times are ms. b-values arrive and leave in s/mm², gradients in mT/m.
 
     q = γ g                 (rad / (µm ms))
     b = q² δ² (Δ − δ/3)      (ms/µm²; 1 ms/µm² = 1000 s/mm²)
@@ -16,6 +16,9 @@ GYROMAGNETIC_RATIO = 2.6752218744e-4
 S_PER_MM2 = 1000.0
 """s/mm² in one ms/µm²."""
 
+MILLI = 1000.0
+"""ms in one s, and mT/m in one T/m: Camino's scheme files are in SI units."""
+
 
 def pgse_diffusion_weighting(small_delta: Tensor, big_delta: Tensor) -> Tensor:
     """Return ∫F²dt = δ²(Δ − δ/3) in ms³, so that b = q²∫F²dt, for `small_delta` δ and `big_delta` Δ in ms."""
@@ -23,7 +26,7 @@ def pgse_diffusion_weighting(small_delta: Tensor, big_delta: Tensor) -> Tensor:
 
 
 def gradient_from_bval(bvals: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
-    """Return the PGSE gradient amplitude (mT/m) that gives `bvals` (s/mm²); its derivative at b = 0 is zero."""
+    """Return the PGSE amplitude (mT/m) that gives `bvals` (s/mm²); its derivative at b = 0 is zero."""
     positive = bvals > 0
     safe = bvals.where(positive, bvals.new_ones(()))
     q = (safe / S_PER_MM2 / pgse_diffusion_weighting(small_delta, big_delta)).sqrt()

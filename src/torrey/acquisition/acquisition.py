@@ -33,7 +33,7 @@ class Acquisition:
         Pulse duration δ, pulse separation Δ and echo time, ms.
 
     Use `Acquisition.pgse`, `Acquisition.from_gradients` or `Acquisition.shells_of` to make one: they check
-    what they are given. The constructor itself does not, so that it works where values are not to be looked at.
+    what they are given. The constructor itself does not, so that it works where values cannot be looked at.
     """
 
     gradients: Tensor
@@ -97,7 +97,7 @@ class Acquisition:
             When a shape, a timing or a unit is wrong; the message names the row.
         """
         vectors = matrix(gradients, "gradients")
-        check_finite(vectors, "gradients", "mT/m")
+        check_finite(vectors, "gradient", "mT/m")
         acquisition = cls(vectors, *checked_timings(small_delta, big_delta, echo_time, vectors))
         bvals = acquisition.bvals.detach()
         worst = int(bvals.argmax())

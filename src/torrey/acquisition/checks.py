@@ -64,11 +64,9 @@ def checked_protocol(
     """
     directions = matrix(bvecs, "bvecs")
     b = column(bvals, "bvals", directions)
-    check_finite(b, "bvals", "s/mm²", place=place)
-    check_finite(directions, "bvecs", "unit vectors", place=place)
-    _check_bvals(b, place=place)
+    check_bvals(b, place=place)
     timings = checked_timings(small_delta, big_delta, echo_time, directions, place=place)
-    return Protocol(b, _unit(directions, b, place=place), *timings)
+    return Protocol(b, unit_directions(directions, b, place=place), *timings)
 
 
 def checked_timings(
@@ -148,7 +146,9 @@ def check_finite(array: Tensor, name: str, unit: str, *, place: Place = row) -> 
         raise InputError(f"{place(wrong)}: {name} is {array[wrong].tolist()}; expected finite ({unit})")
 
 
-def _check_bvals(bvals: Tensor, *, place: Place) -> None:
+def check_bvals(bvals: Tensor, *, place: Place = row) -> None:
+    """Refuse b-values (N,) that are not finite, negative, or not in s/mm²."""
+    check_finite(bvals, "bval", "s/mm²", place=place)
     wrong = _first(bvals < 0)
     if wrong is not None:
         raise InputError(f"{place(wrong)}: b-value {_number(bvals[wrong])} is negative; expected ≥ 0 (s/mm²)")
@@ -165,6 +165,23 @@ def _check_bvals(bvals: Tensor, *, place: Place) -> None:
         )
 
 
+def unit_directions(directions: Tensor, bvals: Tensor, *, place: Place = row) -> Tensor:
+    """Return `directions` (N, 3) normalised; a zero row is allowed where b = 0."""
+    check_finite(directions, "bvec", "a unit vector", place=place)
+    squared = (directions**2).sum(dim=1)
+    zero = squared.detach() == 0
+    # The square root of zero has no derivative, so zero rows never reach it.
+    norms = squared.where(~zero, squared.new_ones(())).sqrt()
+    wrong = _first((zero & (bvals > 0)) | ((norms - 1).abs() > NORM_TOLERANCE))
+    if wrong is not None:
+        length = 0.0 if zero[wrong] else float(norms[wrong].detach())
+        raise InputError(
+            f"{place(wrong)}: direction {_vector(directions[wrong])} has length {length:.6g}; "
+            f"expected a unit vector (within {NORM_TOLERANCE:g})"
+        )
+    return directions / norms[:, None]
+
+
 def _times(value: object, name: str, like: Tensor, *, place: Place) -> Tensor:
     times = column(value, name, like)
     check_finite(times, name, "ms", place=place)
@@ -178,21 +195,6 @@ def _times(value: object, name: str, like: Tensor, *, place: Place) -> Tensor:
             f"{SHORTEST_TIME:g} … {LONGEST_TIME:g}; expected ms"
         )
     return times
-
-
-def _unit(directions: Tensor, bvals: Tensor, *, place: Place) -> Tensor:
-    squared = (directions**2).sum(dim=1)
-    zero = squared.detach() == 0
-    # The square root of zero has no derivative, so zero rows never reach it.
-    norms = squared.where(~zero, squared.new_ones(())).sqrt()
-    wrong = _first((zero & (bvals > 0)) | ((norms - 1).abs() > NORM_TOLERANCE))
-    if wrong is not None:
-        length = 0.0 if zero[wrong] else float(norms[wrong].detach())
-        raise InputError(
-            f"{place(wrong)}: direction {_vector(directions[wrong])} has length {length:.6g}; "
-            f"expected a unit vector (within {NORM_TOLERANCE:g})"
-        )
-    return directions / norms[:, None]
 
 
 def _first(mask: Tensor) -> int | None:

@@ -1,0 +1,67 @@
+"""Camino's scheme files, version STEJSKALTANNER: a line `gx gy gz |G| Δ δ TE` a measurement, T/m and s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import units
+from ..errors import FileError
+from .acquisition import Acquisition
+from .checks import check_bvals, checked_timings, unit_directions
+from .text import Line, PathLike, data_lines, format_number, naming, read_text, table, write_text
+
+_VERSION = "STEJSKALTANNER"
+_COLUMNS = ("gx", "gy", "gz", "|G|", "DELTA", "delta", "TE")
+_SI_LIMITS = {"|G|": (10.0, "T/m"), "DELTA": (2.0, "s"), "delta": (2.0, "s"), "TE": (4.0, "s")}
+
+
+def read_scheme(path: PathLike) -> Acquisition:
+    """Read a Camino scheme file of version STEJSKALTANNER.
+
+    Raises
+    ------
+    FileError
+        When the file is missing, not text, of another version or wrong; the message names line and field.
+    """
+    lines = data_lines(read_text(path))
+    version = " ".join(lines[0].words) if lines else ""
+    if version.replace(" ", "").upper() != f"VERSION:{_VERSION}":
+        place = f"line {lines[0].number}" if lines else "the first line"
+        raise FileError(f"{path}: {place} is {version[:40]!r}; expected VERSION: {_VERSION}")
+    lines = lines[1:]
+    values = table(path, lines, _COLUMNS)
+    _check_si(path, lines, values)
+    vectors, (strength, Delta, delta, echo) = values[:, :3], units.MILLI * values[:, 3:].T
+
+    def place_of(index: int) -> str:
+        return f"line {lines[index].number}"
+
+    with naming(path):
+        timings = checked_timings(delta, Delta, echo, vectors, place=place_of)
+        bvals = units.bval_from_gradient(strength, delta, Delta)
+        check_bvals(bvals, place=place_of)
+        vectors = unit_directions(vectors, bvals, place=place_of)
+    return Acquisition(strength[:, None] * vectors, *timings)
+
+
+def write_scheme(path: PathLike, acquisition: Acquisition) -> None:
+    """Write a Camino scheme file of version STEJSKALTANNER."""
+    strength = acquisition.gradients.norm(dim=1)
+    times = (acquisition.big_delta, acquisition.small_delta, acquisition.echo_time)
+    si = torch.stack((strength, *times), dim=1) / units.MILLI
+    rows = torch.cat((acquisition.bvecs, si), dim=1).detach().tolist()
+    lines = [" ".join(map(format_number, row)) for row in rows]
+    write_text(path, "\n".join([f"VERSION: {_VERSION}", *lines, ""]))
+
+
+def _check_si(path: PathLike, lines: Sequence[Line], values: Tensor) -> None:
+    for name, (limit, unit) in _SI_LIMITS.items():
+        column = values[:, _COLUMNS.index(name)]
+        for line, value in zip(lines, column.tolist(), strict=True):
+            if not 0 <= value <= limit:
+                raise FileError(
+                    f"{path}: line {line.number}: {name} is {value:g}; expected 0 … {limit:g} ({unit})"
+                )

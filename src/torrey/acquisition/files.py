@@ -1,0 +1,52 @@
+"""Protocol files, picked by their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import FileError
+from .acquisition import Acquisition
+from .camino import read_scheme, write_scheme
+from .fsl import read_fsl_beside, write_fsl_beside
+from .text import PathLike
+from .tsv import read_tsv, write_tsv
+
+_BVAL_SUFFIXES = (".bval", ".bvals")
+_EXPECTED = "expected .tsv, .scheme (Camino), or .bval with .bvec and timings .toml beside (FSL)"
+
+
+def read_acquisition(path: PathLike) -> Acquisition:
+    """Read a protocol: `.tsv`, Camino's `.scheme`, or FSL's `.bval` with `.bvec` and `.toml` beside.
+
+    Raises
+    ------
+    FileError
+        When the name ends otherwise, or the file is missing, not text or wrong.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".tsv":
+        return read_tsv(path).acquisition
+    if suffix == ".scheme":
+        return read_scheme(path)
+    if suffix in _BVAL_SUFFIXES:
+        return read_fsl_beside(path)
+    raise FileError(f"{path}: unknown kind of protocol file; {_EXPECTED}")
+
+
+def write_acquisition(path: PathLike, acquisition: Acquisition) -> None:
+    """Write a protocol as `read_acquisition` reads it.
+
+    Raises
+    ------
+    FileError
+        When the name ends otherwise, or the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".tsv":
+        write_tsv(path, acquisition)
+    elif suffix == ".scheme":
+        write_scheme(path, acquisition)
+    elif suffix in _BVAL_SUFFIXES:
+        write_fsl_beside(path, acquisition)
+    else:
+        raise FileError(f"{path}: unknown kind of protocol file; {_EXPECTED}")
