@@ -1,0 +1,141 @@
+"""Lowest Laplace modes of a mesh, S φ = λ M φ with reflecting walls, cut at a spectral gap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from ..errors import ConvergenceError, InputError
+from .factorise import factorise
+
+DENSE_BELOW = 500
+"""Nodes up to which a dense eigen-solve is as quick as a sparse one (`benchmarks/eigen_solve.py`)."""
+
+SPLIT_MULTIPLET = 1e-3
+"""Relative distance under which neighbouring eigenvalues count as one multiplet, which the cut must not split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenmodes:
+    """The lowest modes of a mesh and a few more.
+
+    Attributes
+    ----------
+    values : (n + p,) ndarray
+        Eigenvalues λ, 1/ms, ascending; the first is 0.
+    vectors : (nodes, n + p) ndarray
+        M-orthonormal eigenvectors, µm^(-3/2).
+    n_modes : int
+        How many are kept, n; the p others lie above the cut and serve its check and exact derivatives.
+    stiffness, mass : (nodes, nodes) csc_array
+        S and M.
+    solve : callable
+        Applies (S − σM)⁻¹ to (nodes,) or (nodes, k).
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    n_modes: int
+    stiffness: csc_array
+    mass: csc_array
+    solve: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every mode of the space is kept."""
+        return self.n_modes == self.mass.shape[0]
+
+    @property
+    def next_value(self) -> float:
+        """The first eigenvalue above the cut, 1/ms; infinite where the basis is complete."""
+        return float(self.values[self.n_modes]) if len(self.values) > self.n_modes else math.inf
+
+
+def lowest_modes(
+    stiffness: csc_array, mass: csc_array, *, count: int | None = None, below: float | None = None
+) -> Eigenmodes:
+    """Compute the lowest eigenmodes by sparse shift-invert Lanczos (dense for small meshes).
+
+    Parameters
+    ----------
+    stiffness, mass : (nodes, nodes) csc_array
+        S (µm³/ms) and M (µm³), symmetric.
+    count : int, optional
+        Keep this many modes, and as many more as complete a multiplet (`SPLIT_MULTIPLET`).
+    below : float, optional
+        Keep every mode with λ ≤ `below`, 1/ms; the multiplet at the cut is completed likewise.
+
+    Raises
+    ------
+    InputError
+        Unless exactly one of `count` and `below` is given, and positive.
+    """
+    if (count is None) == (below is None):
+        raise InputError("modes: give either a count or an eigenvalue limit")
+    if count is not None and count < 1:
+        raise InputError(f"modes: expected a positive count, got {count}")
+    n_nodes = mass.shape[0]
+    shift = -_lowest_scale(stiffness, mass)
+    solve = factorise(csc_array(stiffness - shift * mass))
+    guess = min(n_nodes, count if count is not None else _weyl_count(stiffness, mass, below))
+    while True:
+        wanted = min(n_nodes, guess + 6 + guess // 8)
+        values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
+        keep = count if count is not None else int(np.searchsorted(values, below, side="right"))
+        keep = _cut_at_gap(values, min(keep, n_nodes), n_nodes)
+        if keep is not None:
+            return Eigenmodes(values, vectors, keep, stiffness, mass, solve)
+        guess = min(n_nodes, int(1.4 * guess) + 8)
+
+
+def _cut_at_gap(values: np.ndarray, keep: int, n_nodes: int) -> int | None:
+    """Return the first cut ≥ `keep` that splits no multiplet, or None where `values` end before it."""
+    for cut in range(max(keep, 1), len(values)):
+        if values[cut] - values[cut - 1] > SPLIT_MULTIPLET * values[cut]:
+            return cut
+    return n_nodes if len(values) == n_nodes else None
+
+
+def _eigensolve(
+    stiffness: csc_array, mass: csc_array, count: int, shift: float, solve: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    n_nodes = mass.shape[0]
+    if n_nodes <= DENSE_BELOW or count > n_nodes // 2:
+        subset = None if count == n_nodes else (0, count - 1)
+        values, vectors = eigh(stiffness.toarray(), mass.toarray(), subset_by_index=subset)
+    else:
+        inverse = LinearOperator(mass.shape, matvec=solve, dtype=np.float64)
+        # a fixed start makes runs repeat exactly; it must not be orthogonal to a symmetry class
+        start = np.random.default_rng(0).standard_normal(n_nodes)
+        values, vectors = eigsh(stiffness, count, mass, sigma=shift, OPinv=inverse, v0=start)
+    if not np.isfinite(values).all():
+        raise ConvergenceError("modes: the eigen-solve gave values that are not finite")
+    order = np.argsort(values)
+    return np.maximum(values[order], 0.0), np.ascontiguousarray(vectors[:, order])
+
+
+def _lowest_scale(stiffness: csc_array, mass: csc_array) -> float:
+    """Return a rate (1/ms) well below the first non-zero eigenvalue's order of magnitude, for the shift."""
+    volume = mass.sum()
+    diffusivity = _mean_diffusivity(stiffness, mass)
+    return 0.1 * diffusivity * (math.pi**2) / volume ** (2 / 3)
+
+
+def _mean_diffusivity(stiffness: csc_array, mass: csc_array) -> float:
+    # tr S / tr M scales as D h⁻²; the exact value does not matter for a shift
+    return float(stiffness.diagonal().sum() / mass.diagonal().sum()) * (mass.sum() / mass.shape[0]) ** (2 / 3) / 10
+
+
+def _weyl_count(stiffness: csc_array, mass: csc_array, below: float) -> int:
+    """Guess how many eigenvalues lie under `below` from Weyl's law with a generous surface term."""
+    volume = float(mass.sum())
+    wave_number = math.sqrt(below / _mean_diffusivity(stiffness, mass))
+    bulk = volume * wave_number**3 / (6 * math.pi**2)
+    surface = 6 * volume ** (2 / 3) * wave_number**2 / (16 * math.pi)
+    return max(8, int(bulk + surface) + 1)

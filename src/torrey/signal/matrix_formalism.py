@@ -1,0 +1,191 @@
+"""`MatrixFormalism`: signals from the lowest Laplace modes of the mesh."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..acquisition import Acquisition
+from ..errors import AccuracyWarning, InputError
+from ..fem.assembly import assemble
+from ..fem.eigenmodes import Eigenmodes, lowest_modes
+from ..fem.geometry import element_geometry
+from ..fem.reduced import ModalBasis, ReducedModel, modal_basis, reduced_model
+from ..fem.space import FunctionSpace
+from ..mesh import TetMesh
+from .pgse import pgse_signal
+from .tissue import Tissue
+
+DEFAULT_TOLERANCE = 1e-4
+"""Wanted truncation error over S(0) where the user names no cut."""
+
+_COARSER = 1.5
+"""The truncation estimate compares the cut λ with λ / 1.5, which keeps about half of the modes; the answer of the
+whole set is better than that difference, by three to thirty times in `benchmarks/accuracy.py`."""
+
+_STRONGEST = 24
+"""Measurements on which the truncation is judged: those of the largest |q|."""
+
+_RADIANS_PER_EDGE = {1: 1.0, 2: 2.0}
+"""Phase that a pulse winds along a mean edge above which the mesh is called coarse, by element order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixFormalism:
+    """Finite elements in space, the lowest Laplace modes, exact evolution in time.
+
+    Parameters
+    ----------
+    modes : int, optional
+        Keep this many modes (and as many more as complete a multiplet of equal eigenvalues).
+    length_scale : float, optional
+        ℓ in µm: keep the modes with λ ≤ D̄(π/ℓ)², D̄ the mean diffusivity.
+    tolerance : float, optional
+        Keep as many modes as make the estimated truncation error over S(0) smaller. The default, 1e-4, where none
+        of the three is given.
+    order : {1, 2}
+        Order of the finite elements. 1 has a node at each vertex; 2 adds mid-edge nodes.
+    exact_gradient : bool
+        Whether vertex gradients include the change of the modes outside their span: exact for the truncated model
+        instead of within 1 %, at about the cost of the forward solve.
+
+    Raises
+    ------
+    InputError
+        When more than one cut is given, or a value is not positive.
+    """
+
+    modes: int | None = None
+    length_scale: float | None = None
+    tolerance: float | None = None
+    order: int = 1
+    exact_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        cuts = {"modes": self.modes, "length_scale": self.length_scale, "tolerance": self.tolerance}
+        given = {name: value for name, value in cuts.items() if value is not None}
+        if len(given) > 1:
+            raise InputError(f"MatrixFormalism: give one of modes, length_scale and tolerance, got {given}")
+        for name, value in given.items():
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"MatrixFormalism: {name} is {value}, expected a positive number")
+        if self.modes is not None and self.modes != int(self.modes):
+            raise InputError(f"MatrixFormalism: modes is {self.modes}, expected a whole number")
+        if self.order not in (1, 2):
+            raise InputError(f"MatrixFormalism: order is {self.order}, expected 1 or 2")
+
+    def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
+        """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
+        basis = self.basis(mesh, tissue, acquisition)
+        D = tissue.diffusion_tensor.to(mesh.vertices.device)
+        model = reduced_model(mesh.vertices.double(), D, basis, exact=self.exact_gradient)
+        moments = _pgse(model, acquisition)
+        relaxation = torch.exp(-acquisition.echo_time / tissue.T2)
+        return (tissue.spin_density * relaxation * moments).to(torch.complex128)
+
+    def basis(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> ModalBasis:
+        """Compute the modes of `mesh` that this cut keeps, and warn where cut or mesh are too coarse."""
+        operators = Operators.of(mesh, tissue, order=self.order)
+        if self.tolerance is not None or (self.modes is None and self.length_scale is None):
+            basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE)
+        else:
+            below = None if self.length_scale is None else operators.rate_of(self.length_scale)
+            basis = operators.basis(count=self.modes, below=below)
+            _warn_truncation(basis, acquisition)
+        _warn_coarse_mesh(mesh, acquisition, self.order)
+        return basis
+
+
+@dataclass(frozen=True, eq=False)
+class Operators:
+    """Assembled finite-element matrices of a mesh, ready for an eigen-solve."""
+
+    space: FunctionSpace
+    stiffness: Tensor
+    mass: Tensor
+    moments: Tensor
+    centroid: Tensor
+    mean_diffusivity: float
+
+    @classmethod
+    def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int, space: FunctionSpace | None = None) -> Operators:
+        """Assemble on `mesh`; a `space` of the same connectivity can be passed to be used again."""
+        if space is None:
+            space = FunctionSpace.on(mesh.tets, mesh.n_vertices, order=order)
+        vertices = mesh.vertices.detach().double()
+        centroid = vertices.mean(0)
+        D = tissue.diffusion_tensor.detach().to(vertices.device)
+        values = assemble(space, element_geometry(vertices - centroid, mesh.tets, D))
+        return cls(space, values.stiffness, values.mass, values.moments, centroid, float(D.trace()) / 3)
+
+    def rate_of(self, length_scale: float) -> float:
+        """Return the eigenvalue D̄(π/ℓ)², 1/ms, of a `length_scale` ℓ in µm."""
+        return self.mean_diffusivity * (math.pi / length_scale) ** 2
+
+    def modes(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
+        """Compute the lowest modes, by `count` or `below` an eigenvalue."""
+        stiffness, mass = self.space.matrix(self.stiffness), self.space.matrix(self.mass)
+        return lowest_modes(stiffness, mass, count=count, below=below)
+
+    def basis(self, *, count: int | None = None, below: float | None = None) -> ModalBasis:
+        """Compute the lowest modes and reduce the operators to them."""
+        return modal_basis(self.space, self.modes(count=count, below=below), self.moments, self.centroid)
+
+
+def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
+    """Estimate the largest error over S(0) that the cut leaves, from what half of the modes would have given."""
+    if basis.modes.complete:
+        return 0.0
+    rates = basis.model.rates.diagonal()
+    fewer = int((rates <= rates[-1] / _COARSER).sum())
+    strongest = acquisition.wave_vectors.detach().norm(dim=1).topk(min(_STRONGEST, acquisition.n_measurements))
+    judged = acquisition.subset(strongest.indices)
+    model = basis.model
+    coarse = ReducedModel(
+        model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
+    )
+    volume = float(model.magnetisation.square().sum())
+    return float((_pgse(model, judged) - _pgse(coarse, judged)).detach().abs().max()) / volume
+
+
+def _pgse(model: ReducedModel, acquisition: Acquisition) -> Tensor:
+    q = acquisition.wave_vectors.to(model.rates)
+    return pgse_signal(model, q, acquisition.small_delta.to(q), acquisition.big_delta.to(q))
+
+
+def _basis_to_tolerance(operators: Operators, acquisition: Acquisition, tolerance: float) -> ModalBasis:
+    # a mode matters where a pulse winds a full turn along its wavelength
+    turn = (acquisition.wave_vectors.detach().norm(dim=1) * acquisition.small_delta).max()
+    below = operators.mean_diffusivity * max(1.0, float(turn)) ** 2 * 4
+    while True:
+        basis = operators.basis(below=below)
+        if truncation_error(basis, acquisition) <= tolerance:
+            return basis
+        below = 1.5 * float(basis.modes.values[basis.modes.n_modes - 1])
+
+
+def _warn_truncation(basis: ModalBasis, acquisition: Acquisition) -> None:
+    error = truncation_error(basis, acquisition)
+    if error > 1e-2:
+        warnings.warn(
+            f"{basis.modes.n_modes} modes may be too few for this gradient: estimated error up to {error:.1e} of S(0)",
+            AccuracyWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_coarse_mesh(mesh: TetMesh, acquisition: Acquisition, order: int) -> None:
+    turn = float((acquisition.wave_vectors.detach().norm(dim=1) * acquisition.small_delta).max())
+    corners = mesh.vertices.detach()[mesh.tets]
+    edge = float(torch.stack([(corners[:, i] - corners[:, j]).norm(dim=1) for i in range(4) for j in range(i)]).mean())
+    if turn * edge > _RADIANS_PER_EDGE[order]:
+        warnings.warn(
+            f"the mesh may be too coarse for this gradient: a pulse winds {turn * edge:.2g} rad along a mean edge of "
+            f"{edge:.2g} µm, expected at most {_RADIANS_PER_EDGE[order]:g} with elements of order {order}",
+            AccuracyWarning,
+            stacklevel=5,
+        )
