@@ -25,8 +25,11 @@ second is in s/m²."""
 SHORTEST_TIME, LONGEST_TIME = 0.05, 2000.0
 """ms. Pulse timings outside are in seconds or µs."""
 
-_TIMING_SLACK = 1e-6
-"""Relative rounding of times that a text file may carry."""
+_ROUNDING = 1e-9
+"""Relative slack of every limit: values come back from text and from squares and roots with rounding."""
+
+_TEXT_ROUNDING = 1e-6
+"""Relative slack of echo times, which others write with few digits."""
 
 Place = Callable[[int], str]
 
@@ -75,7 +78,7 @@ def checked_timings(
     """Return δ, Δ and echo time (N,) in ms, N being the length of `like`; an absent echo time is δ + Δ."""
     delta = _times(small_delta, "small_delta", like, place=place)
     Delta = _times(big_delta, "big_delta", like, place=place)
-    wrong = _first(delta > Delta)
+    wrong = _first(delta > Delta * (1 + _ROUNDING))
     if wrong is not None:
         raise InputError(
             f"{place(wrong)}: small_delta {_number(delta[wrong])} ms exceeds big_delta "
@@ -85,7 +88,7 @@ def checked_timings(
         return delta, Delta, delta + Delta
     echo = column(echo_time, "echo_time", like)
     check_finite(echo, "echo_time", "ms", place=place)
-    wrong = _first(echo < (delta + Delta) * (1 - _TIMING_SLACK))
+    wrong = _first(echo < (delta + Delta) * (1 - _TEXT_ROUNDING))
     if wrong is not None:
         raise InputError(
             f"{place(wrong)}: echo_time {_number(echo[wrong])} ms is shorter than small_delta + big_delta = "
@@ -152,13 +155,13 @@ def check_bvals(bvals: Tensor, *, place: Place = row) -> None:
     wrong = _first(bvals < 0)
     if wrong is not None:
         raise InputError(f"{place(wrong)}: b-value {_number(bvals[wrong])} is negative; expected ≥ 0 (s/mm²)")
-    wrong = _first(bvals > LARGEST_BVAL)
+    wrong = _first(bvals > LARGEST_BVAL * (1 + _ROUNDING))
     if wrong is not None:
         raise InputError(
             f"{place(wrong)}: b-value {_number(bvals[wrong])} exceeds {LARGEST_BVAL:g}; expected s/mm²"
         )
     largest = float(bvals.detach().max())
-    if 0 < largest < SMALLEST_BVAL:
+    if 0 < largest < SMALLEST_BVAL * (1 - _ROUNDING):
         raise InputError(
             f"bvals: the largest is {largest:g}, which looks like ms/µm²; expected s/mm² "
             "(1 ms/µm² = 1000 s/mm²)"
@@ -188,7 +191,7 @@ def _times(value: object, name: str, like: Tensor, *, place: Place) -> Tensor:
     wrong = _first(times <= 0)
     if wrong is not None:
         raise InputError(f"{place(wrong)}: {name} is {_number(times[wrong])}; expected positive (ms)")
-    wrong = _first((times < SHORTEST_TIME) | (times > LONGEST_TIME))
+    wrong = _first((times < SHORTEST_TIME * (1 - _ROUNDING)) | (times > LONGEST_TIME * (1 + _ROUNDING)))
     if wrong is not None:
         raise InputError(
             f"{place(wrong)}: {name} {_number(times[wrong])} is outside "

@@ -31,7 +31,7 @@ def read_fsl(
 ) -> Acquisition:
     """Read b-values and directions, 3×N as FSL writes them or N×3, and join them with timings.
 
-    Directions are taken in the frame of the mesh, as they stand: there is no image whose axes could flip them.
+    Directions are taken in the frame of the mesh, as they stand: no image is there to flip its axes.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
 
     gx gy gz bval small_delta big_delta echo_time [signal [signal_imag]]
 
-A file with a signal begins with a line `# normalised: true` (S/S(0)) or `# normalised: false` (µm³). `gx gy gz` is the unit direction, zero where there is none; b in s/mm², times in ms.
+A file with a signal begins with a line `# normalised: true` (S/S(0)) or `# normalised: false` (µm³).
+`gx gy gz` is the unit direction, zero where there is none; b in s/mm², times in ms.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def read_tsv(path: PathLike) -> SignalTable:
     if columns not in _HEADERS:
         place = f"line {found[0].number}" if found else "the first line"
         raise FileError(
-            f"{path}: {place} is {' '.join(columns)[:60]!r}; expected the header {' '.join(_PROTOCOL)} [signal [signal_imag]]"
+            f"{path}: {place} is {' '.join(columns)[:60]!r}; expected the header "
+            f"{' '.join(_PROTOCOL)} [signal [signal_imag]]"
         )
     normalised = _read_normalised(path, text) if "signal" in columns else None
     values = table(path, lines, columns)

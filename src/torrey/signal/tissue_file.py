@@ -40,10 +40,6 @@ def read_tissue(path: PathLike) -> Tissue:
 
 
 def _per_compartment(name: str, value: list[object]) -> bool:
-    if name != "diffusivity":
-        return len(value) != 1 or isinstance(value[0], list)
-    numbers = [item for item in value if not isinstance(item, list)]
-    matrices = [
-        item for item in value if isinstance(item, list) and any(isinstance(row, list) for row in item)
-    ]
-    return len(value) > 1 and bool(numbers or matrices)
+    rows = [item for item in value if isinstance(item, list) and not any(isinstance(x, list) for x in item)]
+    one_matrix = name == "diffusivity" and len(rows) == len(value)
+    return len(value) > 1 and not one_matrix

@@ -4,7 +4,8 @@ With the modes of the shape (`modes.py`), H = δ(DΛ/L² + iqLB) for a domain of
 
     E = Σₖ exp(−Dλₖ(Δ − δ)/L²) |(exp(−H) e₀)ₖ|²,
 
-because the second pulse undoes the first but for diffusion. The cut of the basis is doubled until E no longer changes.
+because H is symmetric and the second pulse is its complex conjugate. The cut of the basis is doubled until
+E no longer changes.
 
 Callaghan, J. Magn. Reson. 129, 74 (1997); Grebenkov, Rev. Mod. Phys. 79, 1077 (2007).
 """
@@ -12,8 +13,9 @@ Callaghan, J. Magn. Reson. 129, 74 (1997); Grebenkov, Rev. Mod. Phys. 79, 1077 (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ _FIRST_CUTOFF = 16.0
 _MOST_MODES = 1500
 
 _ERROR_OVER_CHANGE = 1 / 8
-"""The error falls at least as the cube of the cut, so after a doubling an eighth of the last change is left."""
+"""The error falls at least as the cube of the cut: a doubling leaves an eighth of its change."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class Slab:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, delta, Delta = _columns(acquisition, diffusivity)
-        free = np.exp(-diffusivity * (q[:, 1] ** 2 + q[:, 2] ** 2) * delta**2 * (Delta - delta / 3))
-        along = _restricted(interval_modes, self.thickness, q[:, 0], delta, Delta, diffusivity, tolerance)
+        q, pulses = _columns(acquisition, diffusivity)
+        weighting = pulses.delta**2 * (pulses.Delta - pulses.delta / 3)
+        free = np.exp(-diffusivity * (q[:, 1] ** 2 + q[:, 2] ** 2) * weighting)
+        along = _restricted(interval_modes, self.thickness, q[:, 0], pulses, tolerance)
         return torch.from_numpy(free * along)
 
 
@@ -73,10 +76,10 @@ class Cylinder:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, delta, Delta = _columns(acquisition, diffusivity)
+        q, pulses = _columns(acquisition, diffusivity)
         transverse = np.hypot(q[:, 0], q[:, 1])
-        across = _restricted(disc_modes, self.radius, transverse, delta, Delta, diffusivity, tolerance)
-        along = _restricted(interval_modes, self.length, q[:, 2], delta, Delta, diffusivity, tolerance)
+        across = _restricted(disc_modes, self.radius, transverse, pulses, tolerance)
+        along = _restricted(interval_modes, self.length, q[:, 2], pulses, tolerance)
         return torch.from_numpy(across * along)
 
 
@@ -96,43 +99,39 @@ class Sphere:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, delta, Delta = _columns(acquisition, diffusivity)
+        q, pulses = _columns(acquisition, diffusivity)
         length = np.linalg.norm(q, axis=1)
-        values = _restricted(ball_modes, self.radius, length, delta, Delta, diffusivity, tolerance)
+        values = _restricted(ball_modes, self.radius, length, pulses, tolerance)
         return torch.from_numpy(values)
 
 
-def _restricted(
-    modes_of: ModesOf,
-    size: float,
-    q: Array,
-    delta: Array,
-    Delta: Array,
-    diffusivity: float,
-    tolerance: float,
-) -> Array:
+class _Pulses(NamedTuple):
+    """δ and Δ (N,), ms, and the diffusivity, µm²/ms."""
+
+    delta: Array
+    Delta: Array
+    diffusivity: float
+
+
+def _restricted(modes_of: ModesOf, size: float, q: Array, pulses: _Pulses, tolerance: float) -> Array:
     """Return the factor (N,) of the motion along the gradient, `q` (N,) being its wave vector there."""
     # Directions of a shell repeat the same |q| to rounding; one exponential serves them all.
-    keys = np.stack((np.abs(q), delta, Delta), axis=1)
+    keys = np.stack((np.abs(q), pulses.delta, pulses.Delta), axis=1)
     rounded = np.array([[float(f"{x:.14g}") for x in key] for key in keys])
     cases, member = np.unique(rounded, axis=0, return_inverse=True)
-    values = [_converged(modes_of, size, tuple(case), diffusivity, tolerance) for case in cases.tolist()]
+    values = [_converged(modes_of, size, case, pulses.diffusivity, tolerance) for case in cases.tolist()]
     return np.array(values)[member.ravel()]
 
 
 def _converged(
-    modes_of: ModesOf,
-    size: float,
-    case: tuple[float, ...],
-    diffusivity: float,
-    tolerance: float,
+    modes_of: ModesOf, size: float, case: list[float], diffusivity: float, tolerance: float
 ) -> float:
     q, delta, _ = case
     phase = q * size * delta
     order = highest_order(phase)
     cutoff, before = max(_FIRST_CUTOFF, 1.5 * phase), math.inf
     while len((modes := modes_of(cutoff, order)).rates) <= _MOST_MODES:
-        value = pulsed_attenuation(modes, size, *case, diffusivity=diffusivity)
+        value = pulsed_attenuation(modes, size, case, diffusivity=diffusivity)
         if _ERROR_OVER_CHANGE * abs(value - before) <= tolerance:
             return value
         cutoff, before = 2 * cutoff, value
@@ -145,28 +144,28 @@ def _converged(
 def highest_order(phase: float) -> int:
     """Return the angular order n beyond which a pulse of `phase` qLδ excites nothing.
 
-    Without diffusion the pulse multiplies by exp(iqδx), whose part of order n has the size of the Bessel function
-    Jₙ(qLδ); diffusion only damps it. Beyond this order Jₙ < 1e-9.
+    Without diffusion the pulse multiplies by exp(iqδx), whose part of order n has the size of the Bessel
+    function Jₙ(qLδ); diffusion only damps it. Beyond this order Jₙ < 1e-9.
     """
-    return math.ceil(phase + 6 * phase ** (1 / 3) + 5)
+    return math.ceil(phase + 6 * math.cbrt(phase) + 5)
 
 
-def pulsed_attenuation(
-    modes: Modes, size: float, q: float, small_delta: float, big_delta: float, *, diffusivity: float
-) -> float:
-    """Return E for one measurement in the given basis; lengths µm, times ms, `q` rad/(µm ms)."""
+def pulsed_attenuation(modes: Modes, size: float, case: Sequence[float], *, diffusivity: float) -> float:
+    """Return E of one measurement `case` (q in rad/(µm ms), δ, Δ in ms) in the given basis; size in µm."""
+    q, small_delta, big_delta = case
     rates = diffusivity / size**2 * modes.rates
     pulse = small_delta * (np.diag(rates) + 1j * q * size * modes.position)
     after = expm(-pulse)[:, 0]
     return float(np.sum(np.exp(-rates * (big_delta - small_delta)) * np.abs(after) ** 2))
 
 
-def _columns(acquisition: Acquisition, diffusivity: float) -> tuple[Array, Array, Array]:
+def _columns(acquisition: Acquisition, diffusivity: float) -> tuple[Array, _Pulses]:
+    """Return wave vectors (N, 3) and pulses as arrays."""
     if not (math.isfinite(diffusivity) and diffusivity > 0):
         raise InputError(f"diffusivity: expected positive and finite (µm²/ms), got {diffusivity:g}")
     columns = (acquisition.wave_vectors, acquisition.small_delta, acquisition.big_delta)
     q, delta, Delta = (column.detach().cpu().double().numpy() for column in columns)
-    return q, delta, Delta
+    return q, _Pulses(delta, Delta, diffusivity)
 
 
 def _check_length(name: str, value: float) -> None:
