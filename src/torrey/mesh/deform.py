@@ -35,8 +35,8 @@ class Bend(AbstractDeformation):
     amount : float or 0-d Tensor
         a, dimensionless.
     origin : float, optional
-        z of the plane that stays in place, µm; that of the lowest vertex where not given. 0 gives SpinDoctor's
-        bend of a cell centred on the origin.
+        z of the plane that stays in place, µm; that of the lowest vertex where not given. 0 gives
+        SpinDoctor's bend of a cell centred on the origin.
     """
 
     amount: float | Tensor
@@ -92,8 +92,9 @@ class Bead(AbstractDeformation):
     origin: float | None = None
 
     def __post_init__(self) -> None:
-        if not abs(float(self.amplitude)) < 1:
-            raise InputError(f"bead: amplitude is {float(self.amplitude):g}, expected between -1 and 1")
+        amplitude = _number(self.amplitude)
+        if not abs(amplitude) < 1:
+            raise InputError(f"bead: amplitude is {amplitude:g}, expected between -1 and 1")
 
     def __call__(self, vertices: Tensor) -> Tensor:
         """Return the beaded `vertices` (V, 3), µm."""
@@ -110,8 +111,8 @@ class Fan(AbstractDeformation):
     """Let lines parallel to the vertical axis diverge, the outermost by `angle`.
 
     A line at the distance ρ from the axis stays straight and tilts outwards by the slope tan(angle)·ρ/ρ_max:
-    (x, y) is scaled about the axis by 1 + height·tan(angle)/ρ_max. The scale is positive and z stays, so no tet can
-    fold for angles from 0° to below 90°.
+    (x, y) is scaled about the axis by 1 + height·tan(angle)/ρ_max. The scale is positive and z stays, so no
+    tet can fold for angles from 0° to below 90°.
 
     Parameters
     ----------
@@ -122,8 +123,9 @@ class Fan(AbstractDeformation):
     angle: float | Tensor
 
     def __post_init__(self) -> None:
-        if not 0 <= float(self.angle) < 90:
-            raise InputError(f"fan: angle is {float(self.angle):g}, expected 0 ≤ angle < 90 degrees")
+        angle = _number(self.angle)
+        if not 0 <= angle < 90:
+            raise InputError(f"fan: angle is {angle:g}, expected 0 ≤ angle < 90 degrees")
 
     def __call__(self, vertices: Tensor) -> Tensor:
         """Return the fanned `vertices` (V, 3), µm."""
@@ -167,6 +169,10 @@ def deform(mesh: TetMesh, *steps: AbstractDeformation) -> TetMesh:
             "expected none; deform less or refine the mesh"
         )
     return moved
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
 def _extent(coordinate: Tensor) -> Tensor:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
-TET_FACES = ((1, 2, 3), (0, 3, 2), (0, 1, 3), (0, 2, 1))
-"""Faces of a tet, opposite corners 0, 1, 2, 3, oriented outwards for a tet of positive volume."""
+from .faces import same_rows, tet_faces
 
 
 def consistent_orientation(vertices: Tensor, tets: Tensor) -> Tensor:
     """Return `tets` (T, 4) with corners swapped so that face neighbours agree in orientation.
 
     Two tets agree when they run through their shared face in opposite senses. That is a property of the
-    connectivity, so it tells a file with mixed corner order (mended here) from a mesh folded over itself (left
-    negative, for `validate` to report). Each face-connected part is then turned to positive total volume.
+    connectivity, so it tells a file with mixed corner order (mended here) from a mesh folded over itself
+    (left negative, for `validate` to report). Each face-connected part is then turned to positive total
+    volume.
     """
     from .tetmesh import tet_volumes
 
@@ -34,17 +36,18 @@ def consistent_orientation(vertices: Tensor, tets: Tensor) -> Tensor:
 def face_pairs(tets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `(first, second, agree)`, one row a face shared by two tets of `tets` (T, 4).
 
-    `first` and `second` (P,) are tet indices; `agree` (P,) is true where the two run through the face in opposite
-    senses. A face shared by more than two tets is left out (it is reported by `validate`).
+    `first` and `second` (P,) are tet indices; `agree` (P,) is true where the two run through the face in
+    opposite senses. A face shared by more than two tets is left out (it is reported by `validate`).
     """
-    faces = tets[:, np.array(TET_FACES)].reshape(-1, 3)
-    owner = np.repeat(np.arange(len(tets)), 4)
-    order = np.argsort(faces, axis=1)
-    key = np.take_along_axis(faces, order, axis=1)
-    even = np.isin(order @ np.array([9, 3, 1]), [0 * 9 + 1 * 3 + 2, 1 * 9 + 2 * 3 + 0, 2 * 9 + 0 * 3 + 1])
-    rank = np.lexsort(key.T[::-1])
-    key, owner, even = key[rank], owner[rank], even[rank]
-    same = (key[1:] == key[:-1]).all(1)
+    faces = tet_faces(torch.as_tensor(tets))
+    key = same_rows(faces)[0].numpy()
+    a, b, c = faces.numpy().T
+    even = (
+        (a < b).astype(np.int8) + (b < c) + (c < a)
+    ) == 2  # of the three cyclic comparisons two hold when even
+    rank = np.argsort(key, kind="stable")
+    key, owner, even = key[rank], rank // 4, even[rank]
+    same = key[1:] == key[:-1]
     in_run_of_two = same & ~np.r_[False, same[:-1]] & ~np.r_[same[1:], False]
     i = np.flatnonzero(in_run_of_two)
     return owner[i], owner[i + 1], even[i] != even[i + 1]
@@ -54,7 +57,7 @@ def _flips(tets: np.ndarray, volumes: np.ndarray) -> np.ndarray:
     first, second, agree = face_pairs(tets)
     n = len(tets)
     # 2 marks "agree", 1 "disagree": a stored zero would be dropped from the graph
-    graph = coo_array((agree.astype(np.int8) + 1, (first, second)), shape=(n, n)).tocsr()
+    graph: Any = coo_array((agree.astype(np.int8) + 1, (first, second)), shape=(n, n)).tocsr()
     graph = graph + graph.T
     n_parts, part = connected_components(graph, directed=False)
     flip = np.zeros(n, dtype=bool)
@@ -66,4 +69,6 @@ def _flips(tets: np.ndarray, volumes: np.ndarray) -> np.ndarray:
             flip[tet] = flip[up] ^ differs
     signed = np.where(flip, -volumes, volumes)
     total = np.bincount(part, weights=signed, minlength=n_parts)
-    return flip ^ (total < 0)[part]
+    backwards: np.ndarray = total < 0
+    turned: np.ndarray = flip ^ backwards[part]
+    return turned

@@ -41,8 +41,8 @@ def tet_quality(vertices: Tensor, tets: Tensor) -> Tensor:
     """Return the normalised radius ratio 3 r_in / R_circ (T,) of `tets` (T, 4), with the sign of the volume.
 
     With edge vectors a, b, c from one corner, 6V = a·(b × c), r_in = 3|V| / A for the total face area A, and
-    R_circ = ‖|a|² b×c + |b|² c×a + |c|² a×b‖ / (12|V|), so the ratio is 108 V|V| / (A ‖…‖). It is 1 for a regular
-    tet and 0 for a flat one.
+    R_circ = ‖|a|² b×c + |b|² c×a + |c|² a×b‖ / (12|V|), so the ratio is 108 V|V| / (A ‖…‖). It is 1 for a
+    regular tet and 0 for a flat one.
     """
     p, q, r, s = vertices[tets].unbind(-2)
     a, b, c = q - p, r - p, s - p
@@ -60,13 +60,15 @@ def tet_quality(vertices: Tensor, tets: Tensor) -> Tensor:
 def edges(tets: Tensor) -> Tensor:
     """Return every edge of `tets` (T, 4) once, as rows (E, 2) of rising vertex index."""
     pairs = torch.cat([tets[:, list(pair)] for pair in _EDGE_CORNERS])
-    return torch.unique(pairs.sort(1).values, dim=0)
+    unique: Tensor = torch.unique(pairs.sort(1).values, dim=0)
+    return unique
 
 
 def edge_lengths(mesh: TetMesh) -> Tensor:
     """Return the length (E,) of every edge of `mesh` once, µm."""
     start, end = mesh.vertices[edges(mesh.tets)].unbind(1)
-    return (end - start).norm(dim=1)
+    lengths: Tensor = (end - start).norm(dim=1)
+    return lengths
 
 
 def summarise_quality(mesh: TetMesh) -> QualitySummary:

@@ -10,7 +10,8 @@ import numpy as np
 def subdivide(tets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut every one of `tets` (T, 4) in n³, alike on shared faces.
 
-    Freudenthal's subdivision: the simplex n ≥ x₁ ≥ x₂ ≥ x₃ ≥ 0 is a union of the Kuhn tets of the unit lattice.
+    Freudenthal's subdivision: the simplex n ≥ x₁ ≥ x₂ ≥ x₃ ≥ 0 is a union of the Kuhn tets of the unit
+    lattice.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .orientation import TET_FACES
+from .faces import same_rows, tet_faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +32,15 @@ class Surface:
     def areas(self) -> Tensor:
         """Area of each triangle (F,), µm²."""
         a, b, c = self.vertices[self.triangles].unbind(-2)
-        return torch.linalg.cross(b - a, c - a).norm(dim=-1) / 2
+        areas: Tensor = torch.linalg.cross(b - a, c - a).norm(dim=-1) / 2
+        return areas
 
     @property
     def enclosed_volume(self) -> Tensor:
         """Volume inside, µm³, by the divergence theorem; meaningful for a closed surface only."""
         a, b, c = self.vertices[self.triangles].unbind(-2)
-        return (a * torch.linalg.cross(b, c)).sum() / 6
+        volume: Tensor = (a * torch.linalg.cross(b, c)).sum() / 6
+        return volume
 
     def sample(self, n_points: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Return `n_points` area-uniform random points (n, 3), µm; reproducible with a seeded `generator`."""
@@ -55,6 +57,6 @@ class Surface:
 
 def boundary_triangles(tets: Tensor) -> Tensor:
     """Return the faces (F, 3) that belong to exactly one of `tets` (T, 4), oriented outwards."""
-    faces = tets[:, torch.tensor(TET_FACES, device=tets.device)].reshape(-1, 3)
-    _, inverse, counts = torch.unique(faces.sort(1).values, dim=0, return_inverse=True, return_counts=True)
-    return faces[counts[inverse] == 1]
+    faces = tet_faces(tets)
+    number, counts = same_rows(faces)
+    return faces[counts[number] == 1]

@@ -11,8 +11,8 @@ from ..errors import InputError
 def sweep_connectivity(triangles: Tensor, n_points: int, n_layers: int) -> Tensor:
     """Return the tets that fill the prisms between n_layers + 1 stacked copies of `triangles`.
 
-    Every prism is cut in three. The diagonal of each side face starts at the lower of its two plane indices on the
-    lower copy, so the prisms on both sides of a face cut it alike.
+    Every prism is cut in three. The diagonal of each side face starts at the lower of its two plane indices
+    on the lower copy, so the prisms on both sides of a face cut it alike.
 
     Parameters
     ----------

@@ -18,16 +18,17 @@ from .tetmesh import TetMesh, tet_volumes
 def sphere(radius: float, *, resolution: int = 4) -> TetMesh:
     """Return a ball centred on the origin, with exactly the volume of the smooth ball.
 
-    The twenty tets between the centre and the faces of an icosahedron are subdivided, and every layer is projected
-    on a sphere. Surface area and shape converge with the square of the edge length, radius/resolution.
+    The twenty tets between the centre and the faces of an icosahedron are subdivided, and every layer is
+    projected on a sphere. Surface area and shape converge with the square of the edge length,
+    radius/resolution.
 
     Parameters
     ----------
     radius : float
         µm.
     resolution : int
-        Number n of layers between centre and surface: 1 + Σ(10k² + 2) vertices (147 for 3, 3 871 for 10, 49 049 for
-        24) and 20·n³ tets.
+        Number n of layers between centre and surface: 1 + Σ(10k² + 2) vertices (147 for 3, 3 871 for 10, 49
+        049 for 24) and 20·n³ tets.
     """
     _require_positive("sphere", radius=radius)
     _require_counts("sphere", resolution=resolution)
@@ -94,9 +95,9 @@ def box(lengths: tuple[float, float, float], cells: tuple[int, int, int]) -> Tet
 
 
 def _icosahedron() -> tuple[np.ndarray, np.ndarray]:
-    """Return the centre and the twelve corners (13, 3), and a positive tet (20, 4) from the centre to each face."""
+    """Return centre and corners (13, 3) of an icosahedron, and a positive tet (20, 4) below each face."""
     golden = (1 + math.sqrt(5)) / 2
-    corners = [(0, 0, 0)]
+    corners: list[tuple[float, float, float]] = [(0, 0, 0)]
     for a in (-1, 1):
         for b in (-golden, golden):
             corners += [(0, a, b), (a, b, 0), (b, 0, a)]

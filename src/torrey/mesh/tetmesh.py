@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from ..errors import MeshError
 from .orientation import consistent_orientation
 from .surface import Surface, boundary_triangles
+
+if TYPE_CHECKING:
+    from .validate import MeshReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +26,8 @@ class TetMesh:
     vertices : (V, 3) float Tensor or array_like
         Positions, µm. Gradients flow through them.
     tets : (T, 4) integer Tensor or array_like
-        0-based vertex indices. Reordered so that neighbours are oriented alike and the total volume is positive;
-        a tet that is still negative after that is inverted, which `validate` reports.
+        0-based vertex indices. Reordered so that neighbours are oriented alike and the total volume is
+        positive; a tet that is still negative after that is inverted, which `validate` reports.
     compartments : (T,) integer Tensor or array_like, optional
         Compartment of each tet; all zero where not given.
 
@@ -35,7 +39,7 @@ class TetMesh:
 
     vertices: Tensor
     tets: Tensor
-    compartments: Tensor = field(default=None)  # type: ignore[assignment]
+    compartments: Tensor = field(default=cast(Tensor, None))
 
     def __post_init__(self) -> None:
         vertices = torch.as_tensor(self.vertices)
@@ -44,9 +48,8 @@ class TetMesh:
         tets = torch.as_tensor(self.tets, device=vertices.device)
         _check_arrays(vertices, tets)
         tets = consistent_orientation(vertices.detach(), tets.long())
-        compartments = self.compartments
-        if compartments is None:
-            compartments = torch.zeros(len(tets), dtype=torch.long)
+        given = cast("Tensor | None", self.compartments)
+        compartments = torch.zeros(len(tets), dtype=torch.long) if given is None else given
         compartments = torch.as_tensor(compartments, device=vertices.device).long()
         if compartments.shape != (len(tets),):
             raise MeshError(f"compartments: expected shape ({len(tets)},), got {tuple(compartments.shape)}")
@@ -79,6 +82,13 @@ class TetMesh:
         """Total volume, µm³."""
         return self.volumes.sum()
 
+    @property
+    def quality(self) -> Tensor:
+        """Normalised radius ratio of each tet (T,): 1 regular, 0 flat, negative where inverted."""
+        from .quality import tet_quality
+
+        return tet_quality(self.vertices, self.tets)
+
     @cached_property
     def boundary(self) -> Tensor:
         """Outward-oriented triangles (F, 3) of the outer boundary, as indices into `vertices`."""
@@ -108,6 +118,12 @@ class TetMesh:
             moved.__dict__["boundary"] = self.boundary
         return moved
 
+    def validate(self) -> MeshReport:
+        """Report inverted and degenerate tets, non-manifold faces and edges, loose parts, unused vertices."""
+        from .validate import validate
+
+        return validate(self)
+
     def to(self, *args: object, **kwargs: object) -> TetMesh:
         """Return the mesh on another device or with another float dtype; arguments as for `Tensor.to`."""
         vertices = self.vertices.to(*args, **kwargs)  # type: ignore[call-overload]
@@ -123,7 +139,8 @@ def tet_volumes(vertices: Tensor, tets: Tensor) -> Tensor:
     """Return the signed volumes (T,) of `tets` (T, 4) over `vertices` (..., V, 3), µm³."""
     corners = vertices[..., tets, :]
     a, b, c = (corners[..., i, :] - corners[..., 0, :] for i in (1, 2, 3))
-    return (a * torch.linalg.cross(b, c)).sum(-1) / 6
+    volumes: Tensor = (a * torch.linalg.cross(b, c)).sum(-1) / 6
+    return volumes
 
 
 def _check_arrays(vertices: Tensor, tets: Tensor) -> None:

@@ -11,12 +11,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..errors import MeshError
-from .orientation import TET_FACES, face_pairs
-from .surface import boundary_triangles
+from .faces import same_rows, tet_faces
+from .orientation import face_pairs
 from .tetmesh import TetMesh
 
 DEGENERATE = 1e-9
-"""A tet whose volume is below this fraction of its longest edge cubed is flat to round-off in the coordinates."""
+"""A tet whose volume is below this fraction of its longest edge cubed is flat to round-off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +61,12 @@ class MeshReport:
     def problems(self) -> tuple[str, ...]:
         """One line for each kind of problem, the worst first."""
         found = []
+        of_all = f"of {self.n_tets} tets"
         if n := len(self.inverted):
-            verb = "is" if n == 1 else "are"
-            found.append(
-                f"{n} of {self.n_tets} tets {verb} inverted (first: tet {int(self.inverted[0])}; "
-                f"smallest volume {self.worst_volume:.3g} µm³), expected none"
-            )
+            first = f"first: tet {int(self.inverted[0])}; smallest volume {self.worst_volume:.3g} µm³"
+            found.append(f"{n} {of_all} inverted ({first}), expected none")
         if n := len(self.degenerate):
-            verb = "is" if n == 1 else "are"
-            found.append(
-                f"{n} of {self.n_tets} tets {verb} degenerate (first: tet {int(self.degenerate[0])}), expected none"
-            )
+            found.append(f"{n} {of_all} degenerate (first: tet {int(self.degenerate[0])}), expected none")
         for faces, what in (
             (self.nonmanifold_faces, "shared by more than two tets"),
             (self.overlapping_faces, "with both tets on the same side"),
@@ -85,7 +80,7 @@ class MeshReport:
             )
         if self.n_parts > self.n_compartments:
             found.append(
-                f"{self.n_parts} parts that share no face, expected {self.n_compartments} (one for each compartment)"
+                f"{self.n_parts} parts that share no face, expected {self.n_compartments} (one a compartment)"
             )
         if n := len(self.unreferenced):
             found.append(
@@ -120,9 +115,9 @@ def validate(mesh: TetMesh) -> MeshReport:
         n_vertices=mesh.n_vertices,
         inverted=((volumes < 0) & ~flat).nonzero()[:, 0].cpu(),
         degenerate=flat.nonzero()[:, 0].cpu(),
-        nonmanifold_faces=_faces_of_many(tets),
+        nonmanifold_faces=_shared_by_more_than_two(tet_faces(mesh.tets.cpu())),
         overlapping_faces=_common_faces(tets, first[overlap], second[overlap]),
-        nonmanifold_edges=_nonmanifold_edges(boundary_triangles(mesh.tets.cpu())),
+        nonmanifold_edges=_shared_by_more_than_two(_triangle_edges(mesh.boundary.cpu())),
         n_parts=_count_parts(compartments, first, second),
         n_compartments=len(np.unique(compartments)),
         unreferenced=(~used).nonzero()[:, 0],
@@ -131,7 +126,7 @@ def validate(mesh: TetMesh) -> MeshReport:
 
 
 def require_valid(mesh: TetMesh, *, name: str = "mesh") -> None:
-    """Raise a one-line `MeshError` that starts with `name` (of a file, say) where `mesh` is not fit to simulate on."""
+    """Raise a one-line `MeshError` that starts with `name`, of a file say, where `mesh` has a problem."""
     problems = validate(mesh).problems
     if problems:
         raise MeshError(f"{name}: {'; '.join(problems)}")
@@ -141,22 +136,21 @@ def _listed(indices: Tensor) -> str:
     return " ".join(str(int(i)) for i in indices)
 
 
-def _faces_of_many(tets: np.ndarray) -> Tensor:
-    faces = np.sort(tets[:, np.array(TET_FACES)].reshape(-1, 3), axis=1)
-    faces = faces[np.lexsort(faces.T[::-1])]
-    third = (faces[2:] == faces[:-2]).all(1)
-    return torch.as_tensor(np.unique(faces[2:][third], axis=0))
+def _shared_by_more_than_two(rows: Tensor) -> Tensor:
+    number, counts = same_rows(rows)
+    many: Tensor = torch.unique(rows[counts[number] > 2].sort(dim=1).values, dim=0)
+    return many
 
 
 def _common_faces(tets: np.ndarray, first: np.ndarray, second: np.ndarray) -> Tensor:
     shared = (tets[first][:, :, None] == tets[second][:, None, :]).any(2)
-    return torch.as_tensor(np.sort(tets[first][shared].reshape(-1, 3), axis=1)) if len(first) else _no_rows(3)
+    # two different tets on a shared face have three common corners; copies of one tet have four
+    faces = [np.sort(corners[common])[:3] for corners, common in zip(tets[first], shared, strict=True)]
+    return torch.as_tensor(np.array(faces, dtype=np.int64).reshape(-1, 3))
 
 
-def _nonmanifold_edges(triangles: Tensor) -> Tensor:
-    edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).sort(1).values
-    edges, counts = torch.unique(edges, dim=0, return_counts=True)
-    return edges[counts > 2]
+def _triangle_edges(triangles: Tensor) -> Tensor:
+    return torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
 
 
 def _count_parts(compartments: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
@@ -164,7 +158,3 @@ def _count_parts(compartments: np.ndarray, first: np.ndarray, second: np.ndarray
     inside = compartments[first] == compartments[second]
     graph = coo_array((np.ones(inside.sum(), dtype=np.int8), (first[inside], second[inside])), shape=(n, n))
     return int(connected_components(graph, directed=False)[0])
-
-
-def _no_rows(columns: int) -> Tensor:
-    return torch.empty(0, columns, dtype=torch.long)
