@@ -47,7 +47,8 @@ def test_sweep_is_conforming_and_fills_the_cylinder(n_rings, n_layers):
     volumes = tet_volumes(vertices, tets)
     assert (volumes > 0).all()
     assert float(volumes.sum()) == pytest.approx(math.pi * n_layers, rel=1e-13)
-    # a conforming mesh has only the outer faces unshared: two discs and 2 triangles for each outer quadrilateral
+    # a conforming mesh has only the outer faces unshared: two discs and 2 triangles for each outer
+    # quadrilateral
     assert len(TetMesh(vertices, tets).boundary) == 2 * len(triangles) + 2 * 6 * n_rings * n_layers
 
 

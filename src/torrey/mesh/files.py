@@ -194,13 +194,11 @@ def _write_by_meshio(
     options: dict[str, Any] = {}
     cell_data: dict[str, list[np.ndarray]] = {}
     if suffix == ".msh":
-        options["file_format"] = "gmsh"
+        options["file_format"] = "gmsh22"  # version 4 as meshio writes it has no place for tags of cells
         tags = labels.astype(np.int32) + 1
         cell_data = {"gmsh:physical": [tags], "gmsh:geometrical": [tags]}
     elif suffix in (".mesh", ".meshb"):
         cell_data = {"medit:ref": [labels]}
     elif suffix in _LABEL_FORMATS:
         cell_data = {"compartment": [labels]}
-    if suffix in (".xdmf", ".xmf"):
-        options["data_format"] = "XML"  # the others put the numbers in a second file
     write_with_meshio(path, meshio.Mesh(points, [("tetra", tets)], cell_data=cell_data), name=name, **options)

@@ -58,7 +58,7 @@ def read_with_meshio(path: Path) -> Any:
             return meshio.read(path)
     except ImportError as error:
         raise FileError(
-            f"{path}: reading it needs the library {error.name}, which is not installed"
+            f"{path}: reading it needs the library {error.name}: pip install {error.name}"
         ) from error
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -79,7 +79,7 @@ def write_with_meshio(path: Path, mesh: Any, *, name: Path, **options: Any) -> N
             meshio.write(path, mesh, **options)
     except ImportError as error:
         raise FileError(
-            f"{name}: writing it needs the library {error.name}, which is not installed"
+            f"{name}: writing it needs the library {error.name}: pip install {error.name}"
         ) from error
     except (meshio.WriteError, *_READER_FAILURES) as error:
         raise FileError(f"{name}: a tetrahedral mesh cannot be written as {name.suffix}; use .vtu") from error

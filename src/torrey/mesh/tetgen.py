@@ -28,7 +28,8 @@ def read_tetgen(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     node, ele = tetgen_pair(path)
     nodes, attributes = _read_table(node, "node count, dimension 3, attributes, markers")
     if attributes[:1] != [3]:
-        raise FileError(f"{node}: the header says dimension {attributes[:1] or 'nothing'}, expected 3")
+        dimension = attributes[0] if attributes else "nothing"
+        raise FileError(f"{node}: the header says dimension {dimension}, expected 3")
     points = _columns(nodes, 1, 4, node, "x y z")
     index = nodes[:, 0]
     start = int(index[0]) if len(index) else 0

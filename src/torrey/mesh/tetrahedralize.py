@@ -5,8 +5,10 @@ Hu, Schneider, Wang, Zorin and Panozzo, ACM Trans. Graph. 39, 117 (2020).
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import tempfile
 import warnings
 from importlib.machinery import PathFinder
 from types import ModuleType
@@ -28,6 +30,9 @@ _ENVELOPE = 1e-3
 
 def tetrahedralize(surface: Surface, *, edge_length: float | None = None) -> TetMesh:
     """Return a tetrahedral mesh of the inside of a closed `surface`.
+
+    The working directory of the process is another one while the mesher runs, which matters to other threads
+    only.
 
     Parameters
     ----------
@@ -52,26 +57,7 @@ def tetrahedralize(surface: Surface, *, edge_length: float | None = None) -> Tet
         raise InputError(f"tetrahedralize: edge_length is {edge_length}, expected a positive number of µm")
     require_closed(surface)
     vertices = surface.vertices.detach().cpu().double()
-    points, tets = _mesher().tetrahedralize_mesh(
-        vertices=vertices.numpy(),
-        faces=surface.triangles.cpu().numpy().astype(np.uint32),
-        optimize=True,
-        skip_simplify=False,
-        edge_length_r=0.05,
-        edge_length_abs=edge_length or 0.0,
-        epsilon=_ENVELOPE,
-        stop_energy=10.0,
-        coarsen=False,
-        num_threads=1,
-        num_opt_iter=80,
-        loglevel=6,
-        quiet=True,
-        vtk_ordering=False,
-        disable_filtering=False,
-        bg_vertices=None,
-        bg_tets=None,
-        bg_values=None,
-    )
+    points, tets = _run_ftetwild(vertices.numpy(), surface.triangles.cpu().numpy(), edge_length)
     if len(tets) == 0:
         raise MeshError(
             f"tetrahedralize: no tets inside the {len(surface.triangles)} triangles, expected some"
@@ -116,6 +102,35 @@ def _refuse(edges: Tensor, name: str, what: str, why: str) -> None:
         n = len(torch.unique(edges.sort(dim=1).values, dim=0))
         first = f"{int(edges[0, 0])} {int(edges[0, 1])}"
         raise MeshError(f"{name}: {what}: {n} edge(s) (first: vertices {first}) with {why}")
+
+
+def _run_ftetwild(
+    vertices: np.ndarray, triangles: np.ndarray, edge_length: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    arguments = {
+        "optimize": True,
+        "skip_simplify": False,
+        "edge_length_over_diagonal": 0.05,
+        "edge_length": edge_length or 0.0,  # zero: the line above holds
+        "envelope_over_diagonal": _ENVELOPE,
+        "stop_energy": 10.0,
+        "coarsen": False,
+        "num_threads": 1,
+        "num_opt_iter": 80,
+        "loglevel": 6,
+        "quiet": True,
+        "vtk_ordering": False,
+        "disable_filtering": False,
+        "sizing_vertices": np.empty((0, 3)),
+        "sizing_tets": np.empty((0, 4), dtype=np.int32),
+        "sizing_values": np.empty(0),
+    }
+    mesher = _mesher()
+    # fTetWild leaves a file __tracked_surface.stl in the working directory
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        # the compiled function takes positions only
+        points, tets = mesher.tetrahedralize_mesh(vertices, triangles.astype(np.uint32), *arguments.values())
+    return points, tets
 
 
 def _mesher() -> ModuleType:
