@@ -244,7 +244,7 @@ BAD = {
     "scheme in mT/m": (
         "p.scheme",
         {"p.scheme": CAMINO + "0 0 1 40 .03 .02 .06"},
-        r"line 2: \|G\| is 40; .*T/m",
+        r"line 2: \|G\| is 40, .* in T/m",
     ),
     "scheme negative": (
         "p.scheme",

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from .. import units
-from ..errors import FileError
+from ..errors import FileError, InputError
 from .acquisition import Acquisition
-from .checks import check_bvals, checked_timings, unit_directions
+from .checks import LARGEST_BVAL, check_bvals, checked_timings, unit_directions
 from .text import Line, PathLike, data_lines, format_number, naming, read_text, table, write_text
 
 _VERSION = "STEJSKALTANNER"
 _COLUMNS = ("gx", "gy", "gz", "|G|", "DELTA", "delta", "TE")
-_SI_LIMITS = {"|G|": (10.0, "T/m"), "DELTA": (2.0, "s"), "delta": (2.0, "s"), "TE": (4.0, "s")}
+_LONGEST = {"DELTA": 2.0, "delta": 2.0, "TE": 4.0}
+"""s; longer times are in ms."""
 
 
 def read_scheme(path: PathLike) -> Acquisition:
@@ -33,7 +34,7 @@ def read_scheme(path: PathLike) -> Acquisition:
         raise FileError(f"{path}: {place} is {version[:40]!r}; expected VERSION: {_VERSION}")
     lines = lines[1:]
     values = table(path, lines, _COLUMNS)
-    _check_si(path, lines, values)
+    _check_seconds(path, lines, values)
     vectors, (strength, Delta, delta, echo) = values[:, :3], units.MILLI * values[:, 3:].T
 
     def place_of(index: int) -> str:
@@ -42,6 +43,13 @@ def read_scheme(path: PathLike) -> Acquisition:
     with naming(path):
         timings = checked_timings(delta, Delta, echo, vectors, place=place_of)
         bvals = units.bval_from_gradient(strength, delta, Delta)
+        wrong = ((strength < 0) | (bvals > LARGEST_BVAL)).nonzero()
+        if len(wrong):
+            i = int(wrong[0])
+            raise InputError(
+                f"{place_of(i)}: |G| is {float(values[i, 3]):g}, which makes b = {float(bvals[i]):.3g} "
+                "s/mm²; expected ≥ 0, in T/m"
+            )
         check_bvals(bvals, place=place_of)
         vectors = unit_directions(vectors, bvals, place=place_of)
     return Acquisition(strength[:, None] * vectors, *timings)
@@ -57,11 +65,10 @@ def write_scheme(path: PathLike, acquisition: Acquisition) -> None:
     write_text(path, "\n".join([f"VERSION: {_VERSION}", *lines, ""]))
 
 
-def _check_si(path: PathLike, lines: Sequence[Line], values: Tensor) -> None:
-    for name, (limit, unit) in _SI_LIMITS.items():
-        column = values[:, _COLUMNS.index(name)]
-        for line, value in zip(lines, column.tolist(), strict=True):
+def _check_seconds(path: PathLike, lines: Sequence[Line], values: Tensor) -> None:
+    for name, limit in _LONGEST.items():
+        for line, value in zip(lines, values[:, _COLUMNS.index(name)].tolist(), strict=True):
             if not 0 <= value <= limit:
                 raise FileError(
-                    f"{path}: line {line.number}: {name} is {value:g}; expected 0 … {limit:g} ({unit})"
+                    f"{path}: line {line.number}: {name} is {value:g}; expected 0 … {limit:g} (s)"
                 )
