@@ -49,8 +49,10 @@ def write_run(reconstruction: Reconstruction, folder: str | Path) -> None:
         write_report(reconstruction, part / "report.html")
 
 
-def check_output_folder(folder: str | Path) -> None:
+def check_output_folder(folder: str | Path, *, name: str | Path | None = None) -> None:
     """Refuse a `folder` that cannot be written, before work is spent; nothing is left on the disk.
+
+    Errors call it `name` where that is given, as for a file to be written in it.
 
     Raises
     ------
@@ -58,16 +60,17 @@ def check_output_folder(folder: str | Path) -> None:
         When it, or the nearest folder above that exists, is a file or cannot be written.
     """
     folder = Path(folder)
+    name = folder if name is None else name
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not existing.is_dir():
-            raise FileError(f"{folder}: cannot be written: {existing} is a file; expected a folder")
+            raise FileError(f"{name}: cannot be written: {existing} is a file; expected a folder")
         # permission bits do not tell all (read-only mounts, root), an attempt does
         probe = existing / f".torrey-{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise FileError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise FileError(f"{name}: cannot be written: {error.strerror}") from error
 
 
 def result_json(reconstruction: Reconstruction) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""What the command says while it works, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .errors import AccuracyWarning
+
+if TYPE_CHECKING:
+    from .inverse.result import Iteration
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Off a terminal, progress is one line at most this often."""
+
+
+def one_line(text: object) -> str:
+    """Return `text` with every run of white space as one space."""
+    return " ".join(str(text).split())
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each `AccuracyWarning` as one line on stderr, the same one once."""
+    said: set[str] = set()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AccuracyWarning)
+        otherwise = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, AccuracyWarning):
+                otherwise(message, category, *place)
+            elif (text := one_line(message)) not in said:
+                said.add(text)
+                print(f"torrey: warning: {text}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show a spinner beside `what` on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
+def fitting(n_starts: int | None) -> Iterator[Callable[[Iteration], None]]:
+    """Yield the callback that shows the misfit of a running reconstruction of `n_starts`, where known."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=n_starts)
+        best = [float("inf")]
+
+        def show(iteration: Iteration) -> None:
+            best[0] = min(best[0], iteration.misfit)
+            text = f"{_describe(iteration)}, best {best[0]:.2e}"
+            bar.update(task, description=text, completed=iteration.start)
+
+        yield show
+
+
+def _lines() -> Callable[[Iteration], None]:
+    last = [time.monotonic()]
+
+    def show(iteration: Iteration) -> None:
+        if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+            last[0] = time.monotonic()
+            print(f"torrey: {_describe(iteration)}", file=sys.stderr)
+
+    return show
+
+
+def _describe(iteration: Iteration) -> str:
+    return (
+        f"start {iteration.start + 1}, {iteration.stage}, iteration {iteration.iteration}, "
+        f"misfit {iteration.misfit:.2e}"
+    )
