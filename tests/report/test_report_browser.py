@@ -33,8 +33,12 @@ const canvas = document.getElementById("surface"), direction = document.getEleme
 const inked = () => {
   const gl = canvas.getContext("webgl"), p = new Uint8Array(4 * canvas.width * canvas.height);
   gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, p);
-  let hash = 0;
+  let hash = 0, drawn = 0;
   for (const v of p) hash = (hash * 31 + v) % 1000003;
+  // the first pixel is a corner, where nothing but background is
+  for (let i = 0; i < p.length; i += 4)
+    if (Math.abs(p[i] - p[0]) + Math.abs(p[i + 1] - p[1]) + Math.abs(p[i + 2] - p[2]) > 6) drawn++;
+  document.body.dataset.drawn ??= `${drawn} of ${p.length / 4}`;
   return hash;
 };
 const pictures = [];
@@ -79,8 +83,6 @@ def test_surface_is_drawn_without_a_console_message(reconstruction, tmp_path):
     assert console == []
     assert attribute(dom, "ready") == "true"
     assert attribute(dom, "webgl") == "yes"
-    # a tube as long as the picture is wide, a fifth as thick, covers some percent of about 830 × 520 pixels
-    assert 15_000 < int(attribute(dom, "pixels")) < 200_000
     assert len(re.findall(r"<option value=\"\d+\">", dom)) == 8
     assert re.search(r'id="scale-text">5 µm<', dom)
 
@@ -98,7 +100,11 @@ def test_controls_change_the_picture(reconstruction, tmp_path):
     page = render(reconstruction).replace("</head>", at_once)
     page = page.replace("</body>", f"<script>{EXERCISE}</script></body>")
     dom, console = visit(page, tmp_path, *SOFTWARE_WEBGL)
-    assert console == []
+    # the driver remarks that reading the picture back, as this test does, is slow
+    assert [line for line in console if "ReadPixels" not in line] == []
+    drawn, total = attribute(dom, "drawn").split(" of ")
+    # a bar of 15 × 3 µm in a picture 26 × 16 µm wide, turned a little
+    assert 0.05 < int(drawn) / int(total) < 0.3
     pictures = attribute(dom, "pictures").split()
     assert len(pictures) == 9
     assert pictures[0] == pictures[-1], "reset does not bring the first picture back"

@@ -261,17 +261,6 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; draw(); });
   }
-  function drawnPixels() {
-    const { width, height } = canvas;
-    const pixels = new Uint8Array(4 * width * height);
-    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-    const ground = BACKGROUND.map((v) => 255 * v);
-    let count = 0;
-    for (let i = 0; i < pixels.length; i += 4)
-      if (Math.abs(pixels[i] - ground[0]) + Math.abs(pixels[i + 1] - ground[1]) + Math.abs(pixels[i + 2] - ground[2]) > 6) count++;
-    return count;
-  }
-
   const fingers = new Map();
   let pinch = 0;
   const zoomBy = (factor) => { zoom = Math.min(40, Math.max(0.3, zoom * factor)); redraw(); };
@@ -321,8 +310,5 @@
   recolour();
   deform();
   draw();
-  // The self-check of the page: how much was drawn.
-  body.dataset.pixels = String(drawnPixels());
-  body.dataset.directions = String(directions.length);
   body.dataset.ready = "true";
 })();
