@@ -24,15 +24,14 @@ from torch import Tensor
 
 from ...acquisition import Acquisition
 from ...errors import ConvergenceError, InputError
-from .modes import Array, Modes, ball_modes, disc_modes, interval_modes
+from .modes import MOST_MODES, Array, Modes, ball_modes, disc_modes, interval_modes
 
-ModesOf = Callable[[float, int], Modes]
+ModesOf = Callable[[float, int], Modes | None]
 
-_FIRST_CUTOFF = 16.0
-_MOST_MODES = 1500
+_FIRST_CUTOFF = 8.0
 
-_ERROR_OVER_CHANGE = 1 / 8
-"""The error falls at least as the cube of the cut: a doubling leaves an eighth of its change."""
+_REDUCTION = 8
+"""A doubling of the cut divides the error by at least this, as it falls at least as the cube of the cut."""
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,22 @@ def _converged(
     q, delta, _ = case
     phase = q * size * delta
     order = highest_order(phase)
-    cutoff, before = max(_FIRST_CUTOFF, 1.5 * phase), math.inf
-    while len((modes := modes_of(cutoff, order)).rates) <= _MOST_MODES:
-        value = pulsed_attenuation(modes, size, case, diffusivity=diffusivity)
-        if _ERROR_OVER_CHANGE * abs(value - before) <= tolerance:
-            return value
-        cutoff, before = 2 * cutoff, value
+    cutoff, values = max(_FIRST_CUTOFF, 0.75 * phase), list[float]()
+    while (modes := modes_of(cutoff, order)) is not None:
+        values.append(pulsed_attenuation(modes, size, case, diffusivity=diffusivity))
+        # Two changes, as the error may pass through zero in one.
+        if len(values) > 2 and _error(*values[-3:]) <= tolerance:
+            return values[-1]
+        cutoff *= 2
     raise ConvergenceError(
-        f"analytic attenuation: {_MOST_MODES} modes do not reach {tolerance:g} for a size of {size:g} µm at "
+        f"analytic attenuation: {MOST_MODES} modes do not reach {tolerance:g} for a size of {size:g} µm at "
         f"q = {q:.3g} rad/(µm ms), small_delta = {delta:g} ms"
     )
+
+
+def _error(first: float, second: float, third: float) -> float:
+    """Return a bound for the error of the third of three values, each with twice the cut of the last."""
+    return max(abs(third - second) / _REDUCTION, abs(second - first) / _REDUCTION**2)
 
 
 def highest_order(phase: float) -> int:

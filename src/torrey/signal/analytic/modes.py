@@ -27,6 +27,9 @@ from scipy.special import jvp, spherical_jn
 
 Array = NDArray[np.float64]
 
+MOST_MODES = 1500
+"""A larger basis is not made: its exponential takes minutes."""
+
 _GRID = 0.25
 """Zeros of one order lie more than 2.5 apart, so a grid of this step separates them."""
 
@@ -39,8 +42,13 @@ class Modes(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def interval_modes(cutoff: float, highest_order: int) -> Modes:
-    """Return the modes of [−½, ½] with √λ ≤ `cutoff`; an interval has no angular order to limit."""
+def interval_modes(cutoff: float, highest_order: int) -> Modes | None:
+    """Return the modes of [−½, ½] with √λ ≤ `cutoff`, or None if there are too many.
+
+    An interval has no angular order to limit.
+    """
+    if cutoff > np.pi * MOST_MODES:
+        return None
     k = np.arange(int(cutoff / np.pi) + 1)
     scale = np.where(k == 0, 1.0, np.sqrt(2.0))
     odd = (k[:, None] + k) % 2 == 1
@@ -50,9 +58,15 @@ def interval_modes(cutoff: float, highest_order: int) -> Modes:
 
 
 @lru_cache(maxsize=64)
-def disc_modes(cutoff: float, highest_order: int) -> Modes:
-    """Return the modes ∝ Jₙ(αr) cos nφ of the disc of radius 1 with α ≤ `cutoff` and n ≤ `highest_order`."""
-    n, roots = _roots(jvp, cutoff, highest_order)
+def disc_modes(cutoff: float, highest_order: int) -> Modes | None:
+    """Return the modes ∝ Jₙ(αr) cos nφ of the disc of radius 1 with α ≤ `cutoff` and n ≤ `highest_order`.
+
+    None if there are too many.
+    """
+    found = _roots(jvp, cutoff, highest_order)
+    if found is None:
+        return None
+    n, roots = found
     rates = roots**2
     shape = np.sqrt(np.where(rates > 0, rates, 1) / np.where(rates > 0, rates - n**2, 1))
     angular = np.where((n[:, None] == 0) | (n == 0), np.sqrt(2.0), 1.0)
@@ -61,12 +75,15 @@ def disc_modes(cutoff: float, highest_order: int) -> Modes:
 
 
 @lru_cache(maxsize=64)
-def ball_modes(cutoff: float, highest_order: int) -> Modes:
+def ball_modes(cutoff: float, highest_order: int) -> Modes | None:
     """Return the modes ∝ jₙ(αr) Pₙ(cos θ) of the ball of radius 1 with α ≤ `cutoff` and n ≤ `highest_order`.
 
-    x lies along θ = 0.
+    x lies along θ = 0. None if there are too many.
     """
-    n, roots = _roots(lambda order, x: spherical_jn(order, x, derivative=True), cutoff, highest_order)
+    found = _roots(lambda order, x: spherical_jn(order, x, derivative=True), cutoff, highest_order)
+    if found is None:
+        return None
+    n, roots = found
     rates = roots**2
     squared = np.where(rates > 0, 2 * rates, 3) / np.where(rates > 0, rates - n * (n + 1), 1) / (2 * n + 1)
     m = n[:, None]
@@ -83,8 +100,10 @@ def _coupling(n: NDArray[np.int64], rates: Array, numerator: Array) -> Array:
 
 def _roots(
     derivative: Callable[[int, Array], Array], cutoff: float, highest_order: int
-) -> tuple[NDArray[np.int64], Array]:
+) -> tuple[NDArray[np.int64], Array] | None:
     """Return orders and zeros ≤ `cutoff` of the derivative, the constant mode (order 0, zero 0) first."""
+    if cutoff > np.pi * MOST_MODES:
+        return None
     orders, roots = [0], [0.0]
     for order in range(min(int(cutoff), highest_order) + 1):
         # The first positive zero of order n lies beyond n (beyond 3 where n = 0).
@@ -97,4 +116,6 @@ def _roots(
             if root <= cutoff:
                 orders.append(order)
                 roots.append(root)
+        if len(roots) > MOST_MODES:
+            return None
     return np.array(orders), np.array(roots)
