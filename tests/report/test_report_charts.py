@@ -8,7 +8,7 @@ import pytest
 from torrey.inverse.result import Iteration
 from torrey.report import charts
 from torrey.report.axes import Scale, dots, frame, linear_scale, log_scale
-from torrey.report.grouping import MOST_COLOURS, Timing, angles_to_axis, bval_groups, timings
+from torrey.report.grouping import Timing, angles_to_axis, bval_groups, timings
 from torrey.report.numerals import duration, short, significant
 
 
@@ -74,11 +74,14 @@ def test_bval_groups_join_jittered_values_and_keep_every_row():
     assert [group.rows.tolist() for group in groups] == [[1], [0, 2, 4], [3, 5]]
 
 
-def test_many_bvals_become_ranges():
-    groups = bval_groups(np.linspace(100, 10000, 60))
-    assert len(groups) == MOST_COLOURS
-    assert sorted(np.concatenate([group.rows for group in groups]).tolist()) == list(range(60))
-    assert groups[0].label == "100 … 770"
+def test_many_bvals_keep_their_lines_and_the_legend_names_some():
+    groups = bval_groups(np.repeat(np.linspace(0, 10000, 21), 3))
+    assert len(groups) == 21
+    assert all(len(group.rows) == 3 for group in groups)
+    text = charts.legend(groups)
+    assert text.count("s/mm²") == charts.LEGEND_ENTRIES
+    assert "b = 0 s/mm²" in text
+    assert "b = 10000 s/mm²" in text
 
 
 def test_timings_are_told_apart_by_delta_and_Delta():

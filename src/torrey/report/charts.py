@@ -16,6 +16,8 @@ WIDTH = 440.0
 LEFT, RIGHT = 58.0, 428.0
 # dark blue to orange, ordered in lightness: b-values stay apart for every kind of colour vision and in grey
 RAMP = ("#0d0050", "#4a1a9c", "#9c2f8f", "#d4475f", "#ea8a1c")
+LEGEND_ENTRIES = 8
+"""Of more b-values than this the legend names some, lowest and highest among them."""
 BEST, OTHER, ACCENT = "#0072b2", "#8a8f98", "#d55e00"
 
 
@@ -76,11 +78,14 @@ def scatter(
 
 def legend(groups: Sequence[BvalGroup]) -> str:
     """Return the colours of the b-values and the meaning of dot and line as HTML."""
+    colours = group_colours(len(groups))
+    named = np.unique(np.linspace(0, len(groups) - 1, LEGEND_ENTRIES).round().astype(int))
     items = [
         '<li><svg viewBox="0 0 22 12" aria-hidden="true">'
-        f"{line(np.array([1, 21]), np.array([6, 6]), colour=c)}"
-        f"{dots(np.array([11]), np.array([6]), colour=c, size=6)}</svg>b = {escape(group.label)} s/mm²</li>"
-        for group, c in zip(groups, group_colours(len(groups)), strict=True)
+        f"{line(np.array([1, 21]), np.array([6, 6]), colour=colours[k])}"
+        f"{dots(np.array([11]), np.array([6]), colour=colours[k], size=6)}</svg>"
+        f"b = {escape(groups[k].label)} s/mm²</li>"
+        for k in named
     ]
     return f'<ul class="legend">{"".join(items)}<li>dots: measured</li><li>lines: predicted</li></ul>'
 

@@ -8,9 +8,6 @@ import numpy as np
 
 from .numerals import short, significant
 
-MOST_COLOURS = 12
-"""Above this many distinct b-values they become ranges: more colours could not be told apart."""
-
 
 @dataclass(frozen=True, eq=False)
 class BvalGroup:
@@ -42,15 +39,7 @@ def bval_groups(bvals: np.ndarray) -> list[BvalGroup]:
     ranked = bvals[order]
     apart = np.diff(ranked) > np.maximum(5.0, 0.02 * ranked[:-1])
     groups = np.split(order, np.flatnonzero(apart) + 1)
-    if len(groups) <= MOST_COLOURS:
-        return [BvalGroup(short(_round_b(float(bvals[rows].mean()))), np.sort(rows)) for rows in groups]
-    ranges = np.array_split(order, MOST_COLOURS)
-    return [
-        BvalGroup(
-            f"{short(_round_b(bvals[rows].min()))} … {short(_round_b(bvals[rows].max()))}", np.sort(rows)
-        )
-        for rows in ranges
-    ]
+    return [BvalGroup(short(_round_b(float(bvals[rows].mean()))), np.sort(rows)) for rows in groups]
 
 
 def timings(small_delta: np.ndarray, big_delta: np.ndarray) -> list[Timing]:

@@ -32,7 +32,7 @@ def short(value: float) -> str:
         power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
         text = power if abs(mantissa - 1) < 1e-9 else f"{mantissa:.3g}×{power}"
     else:
-        text = f"{value:.4g}"
+        text = f"{value:.5g}"
     return text.replace("-", "−")
 
 

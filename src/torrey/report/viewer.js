@@ -169,10 +169,10 @@
   function recolour() {
     const d = chosen();
     if (colourBox.value === "deviation") {
-      const sorted = Array.from(deviation).sort((a, b) => a - b);
-      const top = Math.min(Math.max(sorted[Math.floor(0.98 * (sorted.length - 1))], 1e-9), 1);
-      paint(deviation, (v) => sizeColour(Math.min(v / top, 1)));
-      bar(true, steps(0, 1).map(sizeColour), "0", `${significant(top)} µm or more`, "standard deviation of the surface along its normal");
+      // one fixed scale, so that two reports can be compared
+      const shade = (v) => sizeColour(Math.min(Math.max(Math.log(v / 0.01) / Math.log(300), 0), 1));
+      paint(deviation, shade);
+      bar(true, steps(0, 1).map(sizeColour), "0.01 µm", "3 µm", "standard deviation of the surface along its normal, log scale");
     } else if (colourBox.value === "direction" && d) {
       const values = along(d);
       const top = values.reduce((m, v) => Math.max(m, Math.abs(v)), 1e-12);
