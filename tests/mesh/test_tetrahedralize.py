@@ -27,9 +27,11 @@ def test_a_sphere_surface_is_filled(tmp_path, monkeypatch, capfd):
 
 @needs_mesher
 def test_edge_length_refines():
-    surface = sphere(5.0, resolution=2).surface
-    coarse, fine = (tetrahedralize(surface, edge_length=h) for h in (4.0, 2.0))
-    assert fine.n_tets > 1.5 * coarse.n_tets
+    surface = sphere(5.0, resolution=4).surface
+    coarse, fine = (tetrahedralize(surface, edge_length=h) for h in (2.0, 0.7))
+    # 23 times as many by volume, were the coarse one as coarse as it may be
+    assert fine.n_tets > 3 * coarse.n_tets
+    assert summarise_quality(fine).mean_edge < 0.9
 
 
 @needs_mesher

@@ -39,7 +39,8 @@ def tetrahedralize(surface: Surface, *, edge_length: float | None = None) -> Tet
     surface : Surface
         Closed, manifold and consistently oriented; µm.
     edge_length : float, optional
-        Wanted length of edges, µm; a twentieth of the bounding-box diagonal where not given.
+        Wanted length of edges, µm; a twentieth of the bounding-box diagonal where not given. Edges come out
+        about as long or shorter: the mesher stops when tets are well-shaped and does not coarsen beyond that.
 
     Raises
     ------
