@@ -1,1 +1,4 @@
+"""Shape models: from a latent vector to the vertices of a mesh, differentiable. Lengths in µm."""
 
+from .base import AbstractShape as AbstractShape
+from .tube import Tube as Tube

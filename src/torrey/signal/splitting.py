@@ -70,7 +70,7 @@ class Pulse:
             part = self._run_adjoint(self._initial(start), weight * back, m, each=each)
             total = part if total is None else total + part
         assert total is not None
-        return total
+        return PulseCotangent(total.rates, self._conjugate(total.position), total.start)
 
     def _initial(self, start: Tensor) -> Tensor:
         return (start @ self.rotation)[:, :, None]
@@ -120,7 +120,7 @@ class Pulse:
         )
         start_bar = self.rotation @ (state.real if each else state.real.sum(2, keepdim=True))
         rates_bar = self._conjugate(decay_bar) * divided_exponential(self.rates, self.duration / m)[:, None]
-        return PulseCotangent(rates_bar, self._conjugate(position_bar), start_bar.mT)
+        return PulseCotangent(rates_bar, position_bar, start_bar.mT)
 
     def _position_cotangent(
         self, bars: tuple[Tensor, ...], states: tuple[Tensor, ...], m: int, *, each: bool
@@ -160,15 +160,16 @@ class Pulse:
         return total
 
     def _conjugate(self, matrices: Tensor) -> Tensor:
-        """W X Wᵀ, symmetrised, for X (G, C or 1, n, n)."""
+        """W X Wᵀ for X (G, C or 1, n, n): from the basis of A to that of modes."""
         W = self.rotation[:, None]
-        turned = W @ matrices @ W.mT
-        return (turned + turned.mT) / 2
+        return W @ matrices @ W.mT
 
 
 @dataclass(frozen=True, eq=False)
 class PulseCotangent:
     """Cotangents in the basis of modes; the second dimension K is C (each measurement) or 1 (summed).
+
+    The matrices are to be paired with symmetric changes; they are not symmetric themselves.
 
     Attributes
     ----------

@@ -1,0 +1,43 @@
+"""What every shape model offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ..mesh import TetMesh
+
+
+class AbstractShape(ABC):
+    """A differentiable map from a latent (P,) to the vertices (V, 3), µm, of a mesh with fixed connectivity."""
+
+    @property
+    @abstractmethod
+    def n_latent(self) -> int:
+        """Number of parameters P."""
+
+    @property
+    @abstractmethod
+    def tets(self) -> Tensor:
+        """Connectivity (T, 4), the same for every latent."""
+
+    @abstractmethod
+    def vertices(self, latent: Tensor) -> Tensor:
+        """Return the vertices (V, 3), µm, of `latent` (P,), differentiable."""
+
+    @abstractmethod
+    def fold_margin(self, latent: Tensor) -> float:
+        """Return a number that is positive while the shape does not fold."""
+
+    @abstractmethod
+    def gauge(self, latent: Tensor) -> Tensor:
+        """Return residuals (·,) of what no signal can see, to be kept small."""
+
+    @abstractmethod
+    def roughness(self, latent: Tensor) -> Tensor:
+        """Return dimensionless residuals (·,) that measure how rough the shape is."""
+
+    def mesh(self, latent: Tensor) -> TetMesh:
+        """Return the mesh of `latent` (P,); gradients flow from its vertices to the latent."""
+        return TetMesh(self.vertices(latent), self.tets)
