@@ -9,6 +9,7 @@ so one pulse a measurement suffices, and the signal is real and not negative.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +17,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
 from .groups import MeasurementGroups, group_measurements
 from .splitting import Pulse, PulseCotangent, divided_exponential
 
-SPLITTING_TOLERANCE = 1e-5
-"""Wanted error of the time splitting over S(0)."""
+SPLITTING_TOLERANCE = 3e-5
+"""Wanted error of the time splitting over S(0), a third of the default truncation error."""
 
 _BASE_STEPS = (4, 8, 12)
+
+_MOST_REFINED = 64
+"""Largest multiple of the base steps."""
+
+_STIFF = 12.0
+"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the error is
+then about hλ / 12 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_STEPS = (4, 8)
 """Fourth order: the Jacobian's error of about 1e-4 is below that of holding the modes fixed."""
@@ -130,8 +139,17 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
         )
         end, error = pulse.propagate(model.magnetisation)
         change = _pair(pulse, groups.pause[part], end) - _pair(pulse, groups.pause[part], end - error)
-        # `error` is that of fourth order; the sixth-order answer is better by some ten times (benchmarks/splitting.py)
-        if float(change.abs().max() / volume) < 10 * SPLITTING_TOLERANCE or factor >= 16:
+        stiffness = float(pulse.duration.max() * pulse.rates.max()) / steps[0]
+        estimate = float(change.abs().max() / volume) * max(1.0, stiffness / _STIFF)
+        if estimate <= SPLITTING_TOLERANCE:
+            return pulse, end
+        if factor >= _MOST_REFINED:
+            warnings.warn(
+                f"{steps[-1]} steps a pulse are too few: estimated error {estimate:.1e} of S(0), "
+                f"expected at most {SPLITTING_TOLERANCE:g}",
+                AccuracyWarning,
+                stacklevel=2,
+            )
             return pulse, end
         factor *= 2
 
