@@ -1,7 +1,7 @@
 """The derivative of signals with respect to the vertices of a cylinder, checked by moving them.
 
-Many Laplace eigenvalues of a cylinder are double, and there eigenvectors have no derivative. The signals have one.
-Returns the difference from a central difference, relative to it.
+Many Laplace eigenvalues of a cylinder are double, and there eigenvectors have no derivative. The signals have
+one. Returns the difference from a central difference, relative to it.
 """
 
 import torch
