@@ -151,13 +151,15 @@ class Vertices(AbstractShape):
 
     def gauge(self, latent: Tensor) -> Tensor:
         """Return the mean displacement (3,), µm: signals do not see position."""
-        return self.displacement(latent).mean(0)
+        mean: Tensor = self.displacement(latent).mean(0)
+        return mean
 
     def roughness(self, latent: Tensor) -> Tensor:
         """Return the graph Laplacian of the displacement over the mean edge and the root of V, (3V,)."""
         # Lw = (u − w)/α
         laplacian = (latent.view(-1, 3) - self.displacement(latent)) / self.smoothing
-        return laplacian.ravel() / (self._mean_edge * self.template.n_vertices**0.5)
+        scaled: Tensor = laplacian.ravel() / (self._mean_edge * self.template.n_vertices**0.5)
+        return scaled
 
     def fold_barrier(self, latent: Tensor) -> Tensor:
         """Return how far each tet's relative volume has fallen below half of that in the template (T,)."""
@@ -222,4 +224,5 @@ def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _perpendicular(axis: Tensor) -> Tensor:
     least = torch.nn.functional.one_hot(axis.abs().argmin(), 3).to(axis)
     across: Tensor = least - (axis @ least) * axis
-    return across / across.norm()
+    unit: Tensor = across / across.norm()
+    return unit
