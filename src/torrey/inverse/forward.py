@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition
-from ..fem.reduced import reduced_tangents
+from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
 from ..mesh.tetmesh import tet_volumes
@@ -77,6 +77,24 @@ class ForwardModel:
         """ρ e^{−TE/T2} of each measurement (N,)."""
         return (self.tissue.spin_density * torch.exp(-self.acquisition.echo_time / self.tissue.T2)).detach()
 
+    @classmethod
+    def resolving(
+        cls,
+        shape: AbstractShape,
+        latent: Tensor,
+        length_scale: float,
+        *,
+        tissue: Tissue,
+        acquisition: Acquisition,
+        normalised: bool,
+        order: int,
+    ) -> ForwardModel:
+        """Return the model that keeps the modes of `latent`'s mesh down to `length_scale`, µm."""
+        model = cls(shape, tissue, acquisition, normalised, 1, order)
+        operators = model._operators(shape.mesh(latent.detach()))
+        modes = operators.modes(below=operators.rate_of(length_scale))
+        return replace(model, n_modes=modes.n_modes)
+
     def measuring(self, rows: Tensor) -> ForwardModel:
         """Return the model of some `rows` (mask or indices) of the acquisition."""
         return replace(self, acquisition=self.acquisition.subset(rows))
@@ -87,33 +105,62 @@ class ForwardModel:
             return False
         return bool((tet_volumes(self.shape.vertices(latent), self.shape.tets) > 0).all())
 
-    def predict(self, latent: Tensor) -> Tensor:
-        """Return the signals (N,) of `latent` (P,)."""
-        mesh = self.shape.mesh(latent.detach())
-        basis = self._operators(mesh).basis(count=self.n_modes)
-        signal = pgse_signal(basis.model, *self._timing)
-        return signal / mesh.volume if self.normalised else signal * self._scale
-
-    def linearise(self, latent: Tensor) -> Linearisation:
-        """Return the signals of `latent` (P,) with their Jacobian: adjoint per measurement, forward per parameter."""
+    def at(self, latent: Tensor) -> Prediction:
+        """Solve for the modes of `latent` (P,) and return its prediction, ready to be linearised."""
         latent = latent.detach()
         mesh = self.shape.mesh(latent)
-        displacements = torch.func.jacfwd(self.shape.vertices)(latent).permute(2, 0, 1).contiguous()
         basis = self._operators(mesh).basis(count=self.n_modes)
-        D = self.tissue.diffusion_tensor.detach()
-        tangents = reduced_tangents(mesh.vertices, D, basis, displacements)
-        signal, jacobian = pgse_jacobian(basis.model, tangents, *self._timing)
-        if self.normalised:
-            volume = mesh.volume
-            slope = _volume_slope(mesh, displacements)
-            jacobian = (jacobian - (signal / volume)[:, None] * slope) / volume
-            signal = signal / volume
-        else:
-            signal, jacobian = signal * self._scale, jacobian * self._scale[:, None]
-        return Linearisation(signal, jacobian, _displacement_metric(mesh, displacements))
+        signal = pgse_signal(basis.model, *self._timing)
+        return Prediction(self, latent, mesh, basis, signal)
+
+    def predict(self, latent: Tensor) -> Tensor:
+        """Return the signals (N,) of `latent` (P,)."""
+        return self.at(latent).predicted
+
+    def misfit_gradient(self, latent: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean square of predicted − `measured` (N,) and its gradient (P,), by one reverse pass."""
+        x = latent.detach().requires_grad_()
+        mesh = self.shape.mesh(x)
+        basis = self._operators(mesh).basis(count=self.n_modes)
+        model = reduced_model(mesh.vertices, self.tissue.diffusion_tensor.detach(), basis, exact=False)
+        signal = pgse_signal(model, *self._timing)
+        predicted = signal / mesh.volume if self.normalised else signal * self._scale
+        loss = (predicted - measured).square().mean()
+        (gradient,) = torch.autograd.grad(loss, x)
+        return loss.detach(), gradient
 
     def _operators(self, mesh: TetMesh) -> Operators:
         return Operators.of(mesh, self.tissue, order=self.order, space=self._space)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The prediction of a `ForwardModel` at one latent."""
+
+    model: ForwardModel
+    latent: Tensor
+    mesh: TetMesh
+    basis: ModalBasis
+    signal: Tensor
+
+    @property
+    def predicted(self) -> Tensor:
+        """Signals (N,), over S(0) where the model is normalised, else in µm³."""
+        return self.signal / self.mesh.volume if self.model.normalised else self.signal * self.model._scale
+
+    def linearise(self) -> Linearisation:
+        """Return the Jacobian: adjoint for each measurement, forward for each parameter."""
+        model, mesh = self.model, self.mesh
+        displacements = torch.func.jacfwd(model.shape.vertices)(self.latent).permute(2, 0, 1).contiguous()
+        D = model.tissue.diffusion_tensor.detach()
+        tangents = reduced_tangents(mesh.vertices, D, self.basis, displacements)
+        jacobian = pgse_jacobian(self.basis.model, tangents, *model._timing)
+        if model.normalised:
+            slope = _volume_slope(mesh, displacements)
+            jacobian = (jacobian - self.predicted[:, None] * slope) / mesh.volume
+        else:
+            jacobian = jacobian * model._scale[:, None]
+        return Linearisation(self.predicted, jacobian, _displacement_metric(mesh, displacements))
 
 
 def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 _FIRST_DAMPING = 1e-2
 _LARGEST_DAMPING = 1e12
+
+_SMALL_STEPS = 2
+"""One small gain can come from a step cut short by a fold or by damping."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +30,26 @@ class LevenbergMarquardt:
     max_iterations : int
         Jacobians at most, each stage.
     gain_tolerance : float
-        Stop when an accepted step lowers ½|F|² by less than this fraction of it, or by less than `negligible`.
+        A step that lowers ½|F|² by less than this fraction of it, or by less than `negligible`, counts as small;
+        two small ones in a row end the search.
     negligible : float
         A gain in ½|F|² that means nothing: with residuals in standard deviations, a change of log-likelihood.
     """
 
     max_iterations: int = 30
     gain_tolerance: float = 1e-3
-    negligible: float = 0.02
+    negligible: float = 0.1
+
+
+class Point(Protocol):
+    """A least-squares problem at one x."""
+
+    @property
+    def residual(self) -> Tensor:
+        """F (M,)."""
+
+    def linearise(self) -> tuple[Tensor, Tensor]:
+        """Return J (M, P) and G (P, P)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +58,13 @@ class LeastSquares:
 
     Attributes
     ----------
-    residual : callable
-        x (P,) → F (M,).
-    linearise : callable
-        x (P,) → F (M,), J (M, P), G (P, P).
+    evaluate : callable
+        x (P,) → `Point`, so that an accepted trial is not evaluated again for its Jacobian.
     admissible : callable
         x (P,) → whether x may be evaluated.
     """
 
-    residual: Callable[[Tensor], Tensor]
-    linearise: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    evaluate: Callable[[Tensor], Point]
     admissible: Callable[[Tensor], bool]
 
 
@@ -66,13 +79,14 @@ def minimise(
 
     `accepted` is called with every accepted x and its F; it may stop the search by returning True.
     """
-    x, damping, growth = start, None, 2.0
-    for iteration in range(settings.max_iterations):
-        residual, jacobian, metric = problem.linearise(x)
-        if iteration == 0 and accepted(x, residual):
-            return x, "within the noise at the start"
-        cost = residual.square().sum() / 2
-        normal, gradient = jacobian.T @ jacobian, jacobian.T @ residual
+    x, point = start, problem.evaluate(start)
+    damping, growth, small_steps = None, 2.0, 0
+    if accepted(x, point.residual):
+        return x, "within the noise at the start"
+    for _ in range(settings.max_iterations):
+        jacobian, metric = point.linearise()
+        cost = point.residual.square().sum() / 2
+        normal, gradient = jacobian.T @ jacobian, jacobian.T @ point.residual
         scale = float((normal.diagonal() / metric.diagonal()).max())
         damping = _FIRST_DAMPING * scale if damping is None else damping
         while True:
@@ -80,12 +94,11 @@ def minimise(
             predicted = -(gradient @ step) - (step @ normal @ step) / 2
             if float(predicted) < 0.1 * settings.negligible:
                 return x, "no further gain predicted"
-            trial = x + step
             gain = -1.0
-            if problem.admissible(trial):
-                trial_residual = problem.residual(trial)
-                trial_cost = trial_residual.square().sum() / 2
-                gain = float((cost - trial_cost) / predicted)
+            if problem.admissible(x + step):
+                trial = problem.evaluate(x + step)
+                decrease = cost - trial.residual.square().sum() / 2
+                gain = float(decrease / predicted)
             if gain > 0:
                 break
             damping, growth = damping * growth, growth * 2
@@ -93,9 +106,11 @@ def minimise(
                 return x, "no step lowers the misfit"
         damping *= max(1 / 10, 1 - (2 * gain - 1) ** 3)
         growth = 2.0
-        x = trial
-        if accepted(x, trial_residual):
+        x, point = x + step, trial
+        if accepted(x, point.residual):
             return x, "within the noise"
-        if float(cost - trial_cost) < max(settings.gain_tolerance * float(cost), settings.negligible):
+        small = float(decrease) < max(settings.gain_tolerance * float(cost), settings.negligible)
+        small_steps = small_steps + 1 if small else 0
+        if small_steps == _SMALL_STEPS:
             return x, "converged"
     return x, "iteration limit"

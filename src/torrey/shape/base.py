@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..mesh import TetMesh
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Rough size of a shape: `length` and `radius`, µm, and its long `axis`, a (3,) unit vector."""
+
+    length: float
+    radius: float
+    axis: Tensor
 
 
 class AbstractShape(ABC):
@@ -37,6 +48,14 @@ class AbstractShape(ABC):
     @abstractmethod
     def roughness(self, latent: Tensor) -> Tensor:
         """Return dimensionless residuals (·,) that measure how rough the shape is."""
+
+    @abstractmethod
+    def fold_barrier(self, latent: Tensor) -> Tensor:
+        """Return residuals (·,) that are zero far from a fold and grow on the way to it."""
+
+    @abstractmethod
+    def initial(self, extent: Extent, *, generator: torch.Generator | None) -> Tensor:
+        """Return a latent (P,) to start a fit from, plain without a `generator` and varied at random with one."""
 
     def mesh(self, latent: Tensor) -> TetMesh:
         """Return the mesh of `latent` (P,); gradients flow from its vertices to the latent."""

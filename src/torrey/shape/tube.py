@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..mesh import disc, sweep_connectivity
-from .base import AbstractShape
+from .base import AbstractShape, Extent
 from .frame import rotation_minimising_normals
 from .spline import greville, refined_count, refinement_matrix, spline_matrix
 
 _CHECKS_PER_LAYER = 4
+
+_USUAL = 0.5
+"""Usual size of r κ and of dr/ds in axons: an undulation or a bead much sharper than that is improbable a priori."""
+
+_START_BEND = 0.2
+"""Standard deviation of the sideways offset of inner control points of a random start, over the length."""
+
+
+class _SplineMatrices(NamedTuple):
+    """From control values to values at the layers, (n_layers + 1, K)."""
+
+    centre: Tensor
+    slope: Tensor
+    bend: Tensor
+    radial: Tensor
+    radial_slope: Tensor
+
+
+@cache
+def _spline_matrices(n_control: int, n_radius: int, n_layers: int) -> _SplineMatrices:
+    s = torch.linspace(0, 1, n_layers + 1, dtype=torch.float64)
+    return _SplineMatrices(
+        *(spline_matrix(n_control, s, derivative=k) for k in (0, 1, 2)),
+        *(spline_matrix(n_radius, s, derivative=k) for k in (0, 1)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +71,8 @@ class Tube(AbstractShape):
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"Tube: {name} is {value}, expected at least {least}")
+        # built here because a table cannot be made inside a function transform that first asks for it
+        _ = self._at_layers, self._section
 
     @property
     def n_latent(self) -> int:
@@ -56,23 +84,14 @@ class Tube(AbstractShape):
         return disc(self.n_rings)
 
     @cached_property
-    def _layers(self) -> Tensor:
-        return torch.linspace(0, 1, self.n_layers + 1, dtype=torch.float64)
-
-    @cached_property
     def tets(self) -> Tensor:  # type: ignore[override]
         """Connectivity (T, 4), the same for every latent."""
         points, triangles = self._section
         return sweep_connectivity(triangles, len(points), self.n_layers)
 
-    @cached_property
-    def _matrices(self) -> tuple[Tensor, Tensor, Tensor]:
-        s = self._layers
-        return (
-            spline_matrix(self.n_control, s),
-            spline_matrix(self.n_control, s, derivative=1),
-            spline_matrix(self.n_radius, s),
-        )
+    @property
+    def _at_layers(self) -> _SplineMatrices:
+        return _spline_matrices(self.n_control, self.n_radius, self.n_layers)
 
     def straight(self, *, length: float, radius: float, direction: object = (0.0, 0.0, 1.0)) -> Tensor:
         """Return the latent (P,) of a straight cylinder about the origin, µm, along `direction` (3,)."""
@@ -81,6 +100,19 @@ class Tube(AbstractShape):
         control = (greville(self.n_control) - 0.5)[:, None] * length * axis
         log_radius = torch.full((self.n_radius,), float(radius), dtype=torch.float64).log()
         return torch.cat([control.ravel(), log_radius])
+
+    def initial(self, extent: Extent, *, generator: torch.Generator | None) -> Tensor:
+        """Return a straight tube of the given extent, or with a `generator` one bent at random."""
+        latent = self.straight(length=extent.length, radius=extent.radius, direction=extent.axis)
+        if generator is None:
+            return latent
+        control, log_radius = self.split(latent)
+        offset = torch.randn(2, 3, generator=generator, dtype=torch.float64) * (_START_BEND * extent.length)
+        offset = offset - (offset @ extent.axis)[:, None] * extent.axis
+        # cubic in the parameter whatever the number of control points
+        s = greville(self.n_control)
+        weights = torch.stack([3 * s * (1 - s) ** 2, 3 * s**2 * (1 - s)], dim=1)
+        return torch.cat([(control + weights @ offset).ravel(), log_radius])
 
     def split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the control points (K, 3), µm, and the control values of log-radius (Kr,) of `latent` (P,)."""
@@ -91,10 +123,10 @@ class Tube(AbstractShape):
     def vertices(self, latent: Tensor) -> Tensor:
         """Return the vertices (V, 3), µm, of `latent` (P,), differentiable."""
         control, log_radius = self.split(latent)
-        position, slope, radial = (m.to(latent) for m in self._matrices)
-        centre, tangent = position @ control, slope @ control
+        matrices = self._at_layers
+        centre, tangent = matrices.centre @ control, matrices.slope @ control
         tangent = tangent / tangent.norm(dim=1, keepdim=True)
-        radius = (radial @ log_radius).exp()
+        radius = (matrices.radial @ log_radius).exp()
         first = rotation_minimising_normals(centre, tangent)
         second = torch.linalg.cross(tangent, first)
         section = self._section[0].to(latent)
@@ -121,32 +153,39 @@ class Tube(AbstractShape):
         these values (n_layers + 4,) small, dimensionless and µm, fixes both without touching the shape.
         """
         control, _ = self.split(latent)
-        slope = self._matrices[1].to(latent) @ control
+        slope = self._at_layers.slope @ control
         speed = slope.norm(dim=1)
         mean = speed.mean()
         return torch.cat([(speed / mean - 1), control.mean(0)])
 
     def roughness(self, latent: Tensor) -> Tensor:
-        """Return second differences of the log-radius and of the centreline over the mean radius, (·,)."""
+        """Return r κ (as a vector) and dr/ds along the curve over their usual size 1/2, (4 (n_layers + 1),).
+
+        The rows are weighted so that their squares sum to one for each length of a diameter that has the usual
+        size: the negative log of a Gaussian prior on smooth tubes, the same at any number of knots and layers.
+        """
         control, log_radius = self.split(latent)
-        radius = log_radius.mean().exp().detach()
-        bend = control[2:] - 2 * control[1:-1] + control[:-2]
-        bead = log_radius[2:] - 2 * log_radius[1:-1] + log_radius[:-2]
-        return torch.cat([bend.ravel() / radius, bead])
+        matrices = self._at_layers
+        slope, bend = matrices.slope @ control, matrices.bend @ control
+        radius = (matrices.radial @ log_radius).exp()
+        speed = slope.norm(dim=1)
+        tangent = slope / speed[:, None]
+        curvature = (bend - (bend * tangent).sum(1, keepdim=True) * tangent) / speed[:, None] ** 2
+        widening = radius * (matrices.radial_slope @ log_radius) / speed
+        diameters = (speed.mean() / (2 * radius.mean())).detach() / (self.n_layers + 1)
+        rows = torch.cat([radius[:, None] * curvature, widening[:, None]], dim=1) / _USUAL
+        return (rows * diameters.sqrt()).ravel()
 
     def fold_barrier(self, latent: Tensor) -> Tensor:
         """Return how far r κ exceeds 1/2 along the curve (n_layers + 1,), zero where it does not."""
         control, log_radius = self.split(latent)
-        slope, bend = (m.to(latent) @ control for m in (self._matrices[1], self._second))
-        radius = (self._matrices[2].to(latent) @ log_radius).exp()
+        matrices = self._at_layers
+        slope, bend = matrices.slope @ control, matrices.bend @ control
+        radius = (matrices.radial @ log_radius).exp()
         # κ² rather than κ: its root has no derivative on a straight line
         normal = torch.linalg.cross(slope, bend).square().sum(1)
         turn = radius**2 * normal / slope.square().sum(1) ** 3
         return torch.relu(turn - 0.25)
-
-    @cached_property
-    def _second(self) -> Tensor:
-        return spline_matrix(self.n_control, self._layers, derivative=2)
 
     def refined(self, latent: Tensor, *, centreline: bool = True, radius: bool = True) -> tuple[Tube, Tensor]:
         """Insert a knot in the middle of every span; return the finer tube and the same shape's latent."""

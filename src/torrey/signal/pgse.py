@@ -56,25 +56,27 @@ def pgse_signal(model: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, 
 
 def pgse_jacobian(
     model: ReducedModel, tangents: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the signals (N,) and their derivatives (N, P) along P `tangents` of the reduced model."""
-    groups = group_measurements(wave_vectors, small_delta, big_delta)
+) -> Tensor:
+    """Return the derivatives (N, P) of the signals along P `tangents` of the reduced model."""
+    jacobian = (2 * tangents.magnetisation @ model.magnetisation).repeat(len(wave_vectors), 1)
+    moving = (wave_vectors != 0).any(1)
+    if not moving.any():
+        return jacobian
+    groups = group_measurements(wave_vectors[moving], small_delta[moving], big_delta[moving])
     n = len(model.magnetisation)
-    signals, columns = [], []
+    columns = []
     for part in groups.chunks(16 * groups.wave_number.shape[1] * n * n):
-        pulse, end = _accurate_pulse(model, groups, part)
+        pulse, _ = _accurate_pulse(model, groups, part)
         pause = groups.pause[part]
-        signal = _pair(pulse, pause, end)
         rough = replace(pulse, steps=tuple(m * pulse.steps[0] // _BASE_STEPS[0] for m in _JACOBIAN_STEPS))
         cotangent = _cotangent(rough, pause, model.magnetisation, torch.ones_like(pause), each=True)
-        axes, q = groups.axes[part], pulse.wave_number
         along = cotangent.rates.flatten(2) @ tangents.rates.flatten(1).mT
-        dA = torch.einsum("gc,pcij->gpij", axes, tangents.moments).flatten(2)
-        along += q[:, :, None] * (cotangent.position.flatten(2) @ dA.mT)
+        dA = torch.einsum("gc,pcij->gpij", groups.axes[part], tangents.moments).flatten(2)
+        along += pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ dA.mT)
         along += cotangent.start @ tangents.magnetisation.mT
-        signals.append(signal)
         columns.append(along)
-    return groups.scatter(torch.cat(signals)), groups.scatter(torch.cat(columns))
+    jacobian[moving] = groups.scatter(torch.cat(columns))
+    return jacobian
 
 
 class _Pgse(torch.autograd.Function):

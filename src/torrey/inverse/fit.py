@@ -1,0 +1,214 @@
+"""One start of a reconstruction, from a first latent through all stages to the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..shape import AbstractShape
+from ..signal.tissue import Tissue
+from .adam import Adam, descend
+from .forward import ForwardModel, Prediction
+from .levenberg_marquardt import LeastSquares, LevenbergMarquardt, minimise
+from .measurement import Measurement
+from .stages import Stage
+
+Report = Callable[[str, int, float], None]
+"""Called with stage, iteration and misfit over S(0) of every accepted iterate."""
+
+ORDER = 2
+"""Second-order elements: a tube of 500 nodes is then within 2e-4 of the smooth one (`benchmarks/accuracy.py`)."""
+
+FINE_SCALE = 1.2
+"""Length scale, µm, of the modes with which the final prediction is made."""
+
+MODEL_FLOOR = 5e-5
+"""Error over S(0) that the forward model is never believed to beat."""
+
+_GAUGE = 0.1
+"""Looseness, µm and relative speed, of what no signal sees."""
+
+_BARRIER = 0.05
+"""Looseness of the barrier before a fold, in (rκ)²."""
+
+_CORRECTIONS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The end of one start.
+
+    Attributes
+    ----------
+    latent : (P,) Tensor
+        In the last stage's shape.
+    predicted : (N,) Tensor
+        By the fine model, in the unit of the measurement.
+    misfit : float
+        Root mean square of predicted − measured over S(0).
+    cost : float
+        ½χ² + prior with the noise (or the smallest believed error), by which starts are compared.
+    model : ForwardModel
+        The last stage's.
+    fine : ForwardModel
+        The one that made `predicted`.
+    model_sigma : float
+        rms difference of the two over S(0): the error of the mesh the fit used.
+    reason : str
+        Why it stopped.
+    """
+
+    latent: Tensor
+    predicted: Tensor
+    misfit: float
+    cost: float
+    model: ForwardModel
+    fine: ForwardModel
+    model_sigma: float
+    reason: str
+
+
+def fit_start(
+    sequence: tuple[Stage, ...],
+    finest: AbstractShape,
+    latent: Tensor,
+    measurement: Measurement,
+    tissue: Tissue,
+    optimiser: LevenbergMarquardt | Adam,
+    report: Report,
+) -> Fit:
+    """Fit from `latent`, a latent of the first stage's shape, through all stages."""
+    before, unexplained = sequence[0].shape, 0.0
+    for stage in sequence:
+        latent = stage.carry(before, latent)
+        before = stage.shape
+        model = _model(stage.shape, latent, stage.length_scale, measurement, tissue)
+        rows = measurement.acquisition.bvals <= stage.max_bval
+        sigma = max(stage.sigma, unexplained if measurement.sigma is None else measurement.sigma)
+        latent, reason = _optimise(
+            model.measuring(rows), latent, measurement.signal[rows], measurement, sigma, optimiser, stage.name, report
+        )
+        # where the noise is not known, what a stage could not explain stands for it in the next
+        unexplained = _misfit(model.measuring(rows).predict(latent), measurement.signal[rows], measurement)
+    fine = _model(finest, latent, FINE_SCALE, measurement, tissue)
+    sigma = max(MODEL_FLOOR, unexplained if measurement.sigma is None else measurement.sigma)
+    return _corrected(model, fine, latent, measurement, sigma, optimiser, reason, report)
+
+
+def _corrected(
+    model: ForwardModel,
+    fine: ForwardModel,
+    latent: Tensor,
+    measurement: Measurement,
+    sigma: float,
+    optimiser: LevenbergMarquardt | Adam,
+    reason: str,
+    report: Report,
+) -> Fit:
+    """Fit the cheap model plus its difference from the fine one, until that difference stands still.
+
+    Defect correction: the answer is the fine model's, every Jacobian the cheap one's.
+    """
+    predicted = fine.predict(latent)
+    difference = predicted - model.predict(latent)
+    for _ in range(_CORRECTIONS):
+        target = measurement.signal - difference
+        latent, reason = _optimise(model, latent, target, measurement, sigma, optimiser, "correct", report)
+        if not fine.admissible(latent):
+            # the fine mesh resolves what the coarse one does not: keep the last latent that both accept
+            break
+        predicted = fine.predict(latent)
+        change = predicted - model.predict(latent) - difference
+        difference = difference + change
+        if float(change.square().mean().sqrt()) / measurement.reference < 0.3 * sigma:
+            break
+    residual = (predicted - measurement.signal) / measurement.reference
+    misfit = float(residual.square().mean().sqrt())
+    prior = _prior(fine.shape, latent)
+    cost = float(((residual / sigma).square().sum() + prior.square().sum()) / 2)
+    model_sigma = float(difference.square().mean().sqrt()) / measurement.reference
+    return Fit(latent, predicted, misfit, cost, model, fine, model_sigma, reason)
+
+
+def _model(
+    shape: AbstractShape, latent: Tensor, length_scale: float, measurement: Measurement, tissue: Tissue
+) -> ForwardModel:
+    return ForwardModel.resolving(
+        shape,
+        latent,
+        length_scale,
+        tissue=tissue,
+        acquisition=measurement.acquisition,
+        normalised=measurement.normalised,
+        order=ORDER,
+    )
+
+
+def _optimise(
+    model: ForwardModel,
+    latent: Tensor,
+    target: Tensor,
+    measurement: Measurement,
+    sigma: float,
+    optimiser: LevenbergMarquardt | Adam,
+    stage: str,
+    report: Report,
+) -> tuple[Tensor, str]:
+    unit = sigma * measurement.reference
+    iteration = 0
+
+    def note(misfit: float) -> None:
+        nonlocal iteration
+        report(stage, iteration, misfit)
+        iteration += 1
+
+    if isinstance(optimiser, Adam):
+
+        def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
+            loss, slope = model.misfit_gradient(x, target)
+            return loss / measurement.reference**2, slope / measurement.reference**2
+
+        def within_noise(_: Tensor, loss: Tensor) -> bool:
+            note(float(loss) ** 0.5)
+            return float(loss) <= (measurement.sigma or MODEL_FLOOR) ** 2
+
+        return descend(gradient, model.admissible, latent, optimiser, accepted=within_noise)
+
+    def accept(_: Tensor, residual: Tensor) -> bool:
+        note(float(residual[: len(target)].square().mean().sqrt()) * sigma)
+        return False
+
+    problem = LeastSquares(lambda x: _Penalised(model.at(x), target, unit), model.admissible)
+    return minimise(problem, latent, optimiser, accepted=accept)
+
+
+@dataclass(frozen=True, eq=False)
+class _Penalised:
+    """Residuals in standard deviations, then those of the prior."""
+
+    prediction: Prediction
+    target: Tensor
+    unit: float
+
+    @property
+    def residual(self) -> Tensor:
+        prior = _prior(self.prediction.model.shape, self.prediction.latent)
+        return torch.cat([(self.prediction.predicted - self.target) / self.unit, prior])
+
+    def linearise(self) -> tuple[Tensor, Tensor]:
+        at, shape = self.prediction.linearise(), self.prediction.model.shape
+        slope = torch.func.jacfwd(lambda x: _prior(shape, x))(self.prediction.latent)
+        return torch.cat([at.jacobian / self.unit, slope]), at.metric
+
+
+def _prior(shape: AbstractShape, latent: Tensor) -> Tensor:
+    return torch.cat(
+        [shape.gauge(latent) / _GAUGE, shape.roughness(latent), shape.fold_barrier(latent) / _BARRIER]
+    )
+
+
+def _misfit(predicted: Tensor, target: Tensor, measurement: Measurement) -> float:
+    return float((predicted - target).square().mean().sqrt()) / measurement.reference

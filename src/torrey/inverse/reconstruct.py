@@ -1,0 +1,180 @@
+"""`reconstruct`: from a measured signal to the shape that made it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..acquisition import Acquisition
+from ..errors import ConvergenceError, InputError
+from ..mesh import TetMesh
+from ..mesh.validate import require_valid
+from ..shape import AbstractShape, Tube
+from ..signal.tissue import Tissue
+from .adam import Adam
+from .extent import estimate_extent
+from .fit import MODEL_FLOOR, ORDER, Fit, fit_start
+from .levenberg_marquardt import LevenbergMarquardt
+from .measurement import Measurement, check_measurement
+from .posterior import laplace_posterior
+from .result import Iteration, Posterior, Reconstruction
+from .stages import Stage, stages
+
+_TRIES = 50
+
+
+def reconstruct(
+    signal: Tensor,
+    acquisition: Acquisition,
+    tissue: Tissue,
+    *,
+    shape: AbstractShape | None = None,
+    optimiser: LevenbergMarquardt | Adam | None = None,
+    n_starts: int = 4,
+    sigma: float | None = None,
+    normalised: bool = False,
+    generator: torch.Generator | None = None,
+    progress: Callable[[Iteration], None] | None = None,
+) -> Reconstruction:
+    """Find the shape whose simulated signal fits a measured one.
+
+    Minimises ½Σ(S(z) − S)²/σ² plus a weak Gaussian prior on smooth shapes over the latent z of a shape model, from
+    coarse to fine, from several starts; the last steps fit a finer mesh by defect correction. PGSE signals do not
+    see position and cannot tell a shape from its point reflection, so the answer is up to both.
+
+    Parameters
+    ----------
+    signal : (N,) Tensor
+        Measured ∫ρM in µm³, or S/S(0) where `normalised`.
+    acquisition : Acquisition
+        Its protocol.
+    tissue : Tissue
+        Diffusivity, T2 and spin density, taken as known.
+    shape : AbstractShape, optional
+        What shapes are considered; `Tube(n_control=7, n_radius=11)` by default.
+    optimiser : LevenbergMarquardt or Adam, optional
+        Levenberg–Marquardt by default.
+    n_starts : int
+        Starts: the first straight along the long axis that the signal suggests, the others bent at random.
+    sigma : float, optional
+        Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot explain.
+    normalised : bool
+        Whether `signal` was divided by S(0); the volume is then found from the diffusion weighting alone.
+    generator : torch.Generator, optional
+        For the random starts; seeded with 0 by default.
+    progress : callable, optional
+        Called with every accepted `Iteration`.
+
+    Returns
+    -------
+    Reconstruction
+        The best start's shape, signal, history and posterior.
+
+    Raises
+    ------
+    InputError
+        When signal, protocol, noise or settings are wrong.
+    """
+    began = time.perf_counter()
+    shape = Tube(n_control=7, n_radius=11) if shape is None else shape
+    optimiser = LevenbergMarquardt(gain_tolerance=1e-2) if optimiser is None else optimiser
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    if n_starts < 1:
+        raise InputError(f"n_starts: expected at least 1, got {n_starts}")
+    seed = generator.initial_seed()
+    measurement = check_measurement(signal, acquisition, normalised=normalised, sigma=sigma)
+    # the paper descends in the full latent; second-order steps go from coarse to fine
+    sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else stages(shape)[-1:]
+    history: list[Iteration] = []
+    fits: list[Fit] = []
+    for start, latent in enumerate(_starts(sequence[0], measurement, n_starts, generator)):
+
+        def report(stage: str, iteration: int, misfit: float, start: int = start) -> None:
+            history.append(Iteration(start, stage, iteration, misfit, time.perf_counter() - began))
+            if progress is not None:
+                progress(history[-1])
+
+        fits.append(fit_start(sequence, shape, latent, measurement, tissue, optimiser, report))
+    best = min(fits, key=lambda fit: fit.cost)
+    mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
+    require_valid(mesh, name="reconstructed mesh")
+    return Reconstruction(
+        mesh=mesh,
+        latent=best.latent,
+        measured=measurement.signal,
+        predicted=best.predicted,
+        acquisition=acquisition,
+        tissue=tissue,
+        normalised=normalised,
+        misfit=best.misfit,
+        start_misfits=tuple(fit.misfit for fit in fits),
+        history=tuple(history),
+        posterior=_posterior(best, shape, mesh, measurement),
+        settings=_settings(shape, optimiser, n_starts, sigma, normalised, seed, tissue),
+        stop_reason=best.reason,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _starts(first: Stage, measurement: Measurement, count: int, generator: torch.Generator) -> list[Tensor]:
+    extent = estimate_extent(measurement.attenuation, measurement.acquisition)
+    latents = [first.shape.initial(extent, generator=None)]
+    for _ in range(_TRIES * count):
+        if len(latents) == count:
+            return latents
+        latent = first.shape.initial(extent, generator=generator)
+        # half way to a fold is no place to start from
+        if first.shape.fold_margin(latent) > 0.5:
+            latents.append(latent)
+    raise ConvergenceError(
+        f"starts: {len(latents)} of {count} random starts do not fold at length {extent.length:.3g} µm and radius "
+        f"{extent.radius:.3g} µm, suggested by the signal"
+    )
+
+
+def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Measurement) -> Posterior:
+    at = best.model.at(best.latent).linearise()
+    n_free = max(1, len(measurement.signal) - shape.n_latent)
+    residual = best.misfit * (len(measurement.signal) / n_free) ** 0.5
+    noise = measurement.sigma if measurement.sigma is not None else residual
+    displacements = torch.func.jacfwd(shape.vertices)(best.latent).permute(2, 0, 1)
+    scaled = type(at)(at.predicted, at.jacobian / measurement.reference, at.metric)
+    model_sigma = max(best.model_sigma, MODEL_FLOOR)
+    return laplace_posterior(scaled, mesh, displacements, noise_sigma=noise, model_sigma=model_sigma)
+
+
+def _settings(
+    shape: AbstractShape,
+    optimiser: LevenbergMarquardt | Adam,
+    n_starts: int,
+    sigma: float | None,
+    normalised: bool,
+    seed: int,
+    tissue: Tissue,
+) -> dict[str, Any]:
+    numbers = {
+        f.name: value
+        for f in fields(shape)  # type: ignore[arg-type]
+        if isinstance(value := getattr(shape, f.name), int | float)
+    }
+    return {
+        "shape": {"model": type(shape).__name__.lower(), **numbers},
+        "optimiser": {"method": type(optimiser).__name__, **asdict(optimiser)},
+        "element_order": ORDER,
+        "n_starts": n_starts,
+        "sigma": sigma,
+        "normalised": normalised,
+        "seed": seed,
+        "tissue": {
+            "diffusivity": tissue.diffusivity.tolist(),
+            "T2": float(tissue.T2),
+            "spin_density": float(tissue.spin_density),
+        },
+        "versions": {name: version(name) for name in ("torrey", "torch", "numpy", "scipy")},
+    }

@@ -1,0 +1,80 @@
+"""Coarse to fine: the sequence of smaller problems through which a shape is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ..errors import InputError
+from ..shape import AbstractShape, Tube
+from ..shape.spline import refined_count
+
+_LOW_B = 1500.0
+"""s/mm²: up to here a signal depends on the size and the coarse shape almost alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step of the fit.
+
+    Attributes
+    ----------
+    name : str
+        For progress and history.
+    shape : AbstractShape
+        Model and mesh of this stage.
+    length_scale : float
+        µm over which modes are resolved: those with λ ≤ D̄(π/ℓ)² at the start of the stage.
+    sigma : float
+        Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape plain.
+    max_bval : float
+        s/mm²; stronger measurements wait for a later stage.
+    """
+
+    name: str
+    shape: AbstractShape
+    length_scale: float
+    sigma: float
+    max_bval: float
+
+    def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
+        """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
+        if isinstance(self.shape, Tube) and isinstance(before, Tube):
+            return _insert_knots(before, latent, self.shape)
+        return latent
+
+
+def stages(shape: AbstractShape) -> tuple[Stage, ...]:
+    """Return the stages that lead to `shape`, the last one at its full number of parameters."""
+    if not isinstance(shape, Tube):
+        return (Stage("all", shape, 1.2, 2e-4, float("inf")),)
+    first = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
+    middle = replace(first, n_control=min(5, shape.n_control), n_radius=min(7, shape.n_radius), n_layers=12)
+    last = replace(shape, n_rings=1, n_layers=max(12, min(shape.n_layers, 16)))
+    return (
+        Stage("size", first, 2.2, 2e-2, _LOW_B),
+        Stage("bend", first, 1.8, 5e-3, float("inf")),
+        Stage("form", middle, 1.5, 1e-3, float("inf")),
+        Stage("detail", last, 1.3, 2e-4, float("inf")),
+    )
+
+
+def _insert_knots(before: Tube, latent: Tensor, after: Tube) -> Tensor:
+    tube = before
+    while (tube.n_control, tube.n_radius) != (after.n_control, after.n_radius):
+        centreline, radius = tube.n_control < after.n_control, tube.n_radius < after.n_radius
+        if not (centreline or radius):
+            raise InputError(
+                f"Tube: n_control {after.n_control} and n_radius {after.n_radius} cannot be reached by halving spans; "
+                f"expected from {', '.join(map(str, _reachable()))}"
+            )
+        tube, latent = tube.refined(latent, centreline=centreline, radius=radius)
+    return latent
+
+
+def _reachable() -> list[int]:
+    counts = [4]
+    while counts[-1] < 60:
+        counts.append(refined_count(counts[-1]))
+    return counts
