@@ -17,7 +17,7 @@ def main() -> float:
     tissue = torrey.Tissue(diffusivity=2.0)
     directions = torrey.acquisition.electrostatic_directions(15)
     acquisition = torrey.Acquisition.shells_of(
-        [0.0, 1000.0, 3000.0], directions, small_delta=5.0, big_delta=[10.0, 40.0]
+        [0.0, 1000.0, 4000.0, 8000.0], directions, small_delta=5.0, big_delta=[10.0, 40.0]
     )
     solver = torrey.MatrixFormalism(length_scale=1.2, order=2)
     clean = torrey.simulate(truth, tissue, acquisition, solver=solver).real

@@ -31,8 +31,8 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
     for block in code:
         exec(compile(block, name, "exec"), session)
     distance = torrey.metrics.chamfer_up_to_inversion(session["result"].mesh, session["mesh"], n_points=2000)
-    print(name, distance)
-    assert distance < 0.25
+    # straight cylinders of radius 2 µm: 0.07 µm at noise of 1/200, 0.02 without
+    assert distance < 0.15
 
 
 def file_example(first_words: str, language: str = "") -> str:
