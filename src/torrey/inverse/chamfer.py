@@ -134,7 +134,8 @@ class _Measurable:
 
     @property
     def placed(self) -> np.ndarray:
-        return self.points - self.origin
+        placed: np.ndarray = self.points - self.origin
+        return placed
 
 
 def _measurables(
