@@ -240,7 +240,7 @@ def test_no_tet_is_inverted_while_the_margin_is_positive(seed, bend, bead):
     latent = random_latent(tube, seed, bend=bend, bead=bead)
     volumes = tet_volumes(tube.vertices(latent), tube.tets)
     margin = tube.fold_margin(latent)
-    # the hexagon with the area of the disc reaches out to 1.0996 r: its corners fold below 1 − 1/1.0996 = 0.09
+    # the hexagon of the disc's area reaches out to 1.0996 r: its corners fold below 1 − 1/1.0996 = 0.09
     if margin > 0.1:
         assert bool((volumes > 0).all())
     if margin < -0.2:
