@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from . import signal as signal
     from .acquisition import Acquisition as Acquisition
     from .inverse import metrics as metrics
-    from .inverse import reconstruct as reconstruct
+    from .inverse.reconstruct import reconstruct as reconstruct
     from .mesh import TetMesh as TetMesh
     from .mesh import read_mesh as read_mesh
     from .mesh import write_mesh as write_mesh
