@@ -21,12 +21,18 @@ _SMALLEST = 0.3
 """µm, of a radius; a fit recovers from a wrong size, not from none."""
 
 
-def estimate_extent(attenuation: Tensor, acquisition: Acquisition) -> Extent:
-    """Return the extent of a cylinder with the position covariance that `attenuation` (N,) suggests."""
+def estimate_extent(attenuation: Tensor, acquisition: Acquisition, *, volume: float | None) -> Extent:
+    """Return the extent of a cylinder with the position covariance that `attenuation` (N,) suggests.
+
+    Where the `volume`, µm³, is known too, the radius follows from it and the length.
+    """
     values, vectors = torch.linalg.eigh(_position_covariance(attenuation, acquisition))
     across = float(values[:2].clamp(min=0).mean())
     radius = max(_SMALLEST, 2 * math.sqrt(across))
     length = max(2 * radius, math.sqrt(12 * max(float(values[2]), 0.0)))
+    if volume is not None:
+        length = max(length, (4 * volume / math.pi) ** (1 / 3))
+        radius = math.sqrt(volume / (math.pi * length))
     return Extent(length, radius, vectors[:, 2])
 
 

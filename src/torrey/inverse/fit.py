@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ ORDER = 2
 FINE_SCALE = 1.2
 """Length scale, µm, of the modes with which the final prediction is made."""
 
+FINE_MODES = 180
+"""Modes at most in the final prediction."""
+
 MODEL_FLOOR = 5e-5
 """Error over S(0) that the forward model is never believed to beat."""
 
@@ -34,7 +37,10 @@ _GAUGE = 0.1
 _BARRIER = 0.05
 """Looseness of the barrier before a fold, in (rκ)²."""
 
-_CORRECTIONS = 2
+_CORRECTIONS = 3
+
+_STILL = 0.3
+"""Change of the correction over σ that means nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +59,6 @@ class Fit:
         ½χ² + prior with the noise (or the smallest believed error), by which starts are compared.
     model : ForwardModel
         The last stage's.
-    fine : ForwardModel
-        The one that made `predicted`.
     model_sigma : float
         rms difference of the two over S(0): the error of the mesh the fit used.
     reason : str
@@ -66,7 +70,6 @@ class Fit:
     misfit: float
     cost: float
     model: ForwardModel
-    fine: ForwardModel
     model_sigma: float
     reason: str
 
@@ -82,64 +85,78 @@ def fit_start(
 ) -> Fit:
     """Fit from `latent`, a latent of the first stage's shape, through all stages."""
     before, unexplained = sequence[0].shape, 0.0
-    for stage in sequence:
+    for stage in sequence[:-1]:
         latent = stage.carry(before, latent)
         before = stage.shape
-        model = _model(stage.shape, latent, stage.length_scale, measurement, tissue)
         rows = measurement.acquisition.bvals <= stage.max_bval
+        model = _model(stage, latent, measurement, tissue).measuring(rows)
         sigma = max(stage.sigma, unexplained if measurement.sigma is None else measurement.sigma)
-        latent, reason = _optimise(
-            model.measuring(rows), latent, measurement.signal[rows], measurement, sigma, optimiser, stage.name, report
-        )
+        target = measurement.signal[rows]
+        latent, _ = _optimise(model, latent, target, measurement, sigma, _hurried(optimiser), stage.name, report)
         # where the noise is not known, what a stage could not explain stands for it in the next
-        unexplained = _misfit(model.measuring(rows).predict(latent), measurement.signal[rows], measurement)
-    fine = _model(finest, latent, FINE_SCALE, measurement, tissue)
+        unexplained = _misfit(model.predict(latent), target, measurement)
+    last = sequence[-1]
+    latent = last.carry(before, latent)
+    model, fine = (_model(stage, latent, measurement, tissue) for stage in (last, _finest(last, finest)))
     sigma = max(MODEL_FLOOR, unexplained if measurement.sigma is None else measurement.sigma)
-    return _corrected(model, fine, latent, measurement, sigma, optimiser, reason, report)
+    return _corrected(last.name, model, fine, latent, measurement, sigma, optimiser, report)
+
+
+def _hurried(optimiser: LevenbergMarquardt | Adam) -> LevenbergMarquardt | Adam:
+    """Stop earlier in a stage whose answer is only the start of the next."""
+    if isinstance(optimiser, Adam):
+        return optimiser
+    return replace(optimiser, gain_tolerance=max(0.05, optimiser.gain_tolerance), negligible=1.0)
+
+
+def _finest(last: Stage, finest: AbstractShape) -> Stage:
+    return replace(last, shape=finest, length_scale=FINE_SCALE, most_modes=FINE_MODES)
 
 
 def _corrected(
+    stage: str,
     model: ForwardModel,
     fine: ForwardModel,
     latent: Tensor,
     measurement: Measurement,
     sigma: float,
     optimiser: LevenbergMarquardt | Adam,
-    reason: str,
     report: Report,
 ) -> Fit:
     """Fit the cheap model plus its difference from the fine one, until that difference stands still.
 
     Defect correction: the answer is the fine model's, every Jacobian the cheap one's.
     """
-    predicted = fine.predict(latent)
-    difference = predicted - model.predict(latent)
-    for _ in range(_CORRECTIONS):
+    difference = fine.predict(latent) - model.predict(latent)
+    # first-order descent is run once, as published: it is too slow to be started again
+    for _ in range(_CORRECTIONS if isinstance(optimiser, LevenbergMarquardt) else 1):
         target = measurement.signal - difference
-        latent, reason = _optimise(model, latent, target, measurement, sigma, optimiser, "correct", report)
-        if not fine.admissible(latent):
-            # the fine mesh resolves what the coarse one does not: keep the last latent that both accept
+        accepted, reason = _optimise(model, latent, target, measurement, sigma, optimiser, stage, report)
+        if not fine.admissible(accepted):
+            reason = "the next step folds on the fine mesh"
             break
-        predicted = fine.predict(latent)
-        change = predicted - model.predict(latent) - difference
-        difference = difference + change
-        if float(change.square().mean().sqrt()) / measurement.reference < 0.3 * sigma:
+        latent = accepted
+        cheap, before = model.predict(latent), difference
+        difference = fine.predict(latent) - cheap
+        change = float((difference - before).square().mean().sqrt()) / measurement.reference
+        if change < _STILL * sigma:
             break
-    residual = (predicted - measurement.signal) / measurement.reference
-    misfit = float(residual.square().mean().sqrt())
-    prior = _prior(fine.shape, latent)
-    cost = float(((residual / sigma).square().sum() + prior.square().sum()) / 2)
+        if measurement.sigma is None:
+            sigma = max(MODEL_FLOOR, min(sigma, _misfit(cheap + difference, measurement.signal, measurement)))
+    predicted = model.predict(latent) + difference
+    misfit = _misfit(predicted, measurement.signal, measurement)
+    chi_square = len(predicted) * (misfit / max(MODEL_FLOOR, measurement.sigma or 0.0)) ** 2
+    cost = (chi_square + float(_prior(fine.shape, latent).square().sum())) / 2
     model_sigma = float(difference.square().mean().sqrt()) / measurement.reference
-    return Fit(latent, predicted, misfit, cost, model, fine, model_sigma, reason)
+    return Fit(latent, predicted, misfit, cost, model, model_sigma, reason)
 
 
-def _model(
-    shape: AbstractShape, latent: Tensor, length_scale: float, measurement: Measurement, tissue: Tissue
-) -> ForwardModel:
+def _model(stage: Stage, latent: Tensor, measurement: Measurement, tissue: Tissue) -> ForwardModel:
     return ForwardModel.resolving(
-        shape,
+        stage.shape,
         latent,
-        length_scale,
+        stage.length_scale,
+        most_modes=stage.most_modes,
         tissue=tissue,
         acquisition=measurement.acquisition,
         normalised=measurement.normalised,

@@ -84,16 +84,18 @@ class ForwardModel:
         latent: Tensor,
         length_scale: float,
         *,
+        most_modes: int,
         tissue: Tissue,
         acquisition: Acquisition,
         normalised: bool,
         order: int,
     ) -> ForwardModel:
-        """Return the model that keeps the modes of `latent`'s mesh down to `length_scale`, µm."""
+        """Return the model that keeps the modes of `latent`'s mesh down to `length_scale`, µm, `most_modes` at most."""
         model = cls(shape, tissue, acquisition, normalised, 1, order)
         operators = model._operators(shape.mesh(latent.detach()))
-        modes = operators.modes(below=operators.rate_of(length_scale))
-        return replace(model, n_modes=modes.n_modes)
+        modes = operators.modes(count=min(most_modes, operators.space.n_nodes))
+        resolved = int((modes.values <= operators.rate_of(length_scale)).sum())
+        return replace(model, n_modes=min(most_modes, resolved))
 
     def measuring(self, rows: Tensor) -> ForwardModel:
         """Return the model of some `rows` (mask or indices) of the acquisition."""

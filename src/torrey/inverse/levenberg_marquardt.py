@@ -89,13 +89,15 @@ def minimise(
         normal, gradient = jacobian.T @ jacobian, jacobian.T @ point.residual
         scale = float((normal.diagonal() / metric.diagonal()).max())
         damping = _FIRST_DAMPING * scale if damping is None else damping
+        held = False
         while True:
             step = -torch.linalg.solve(normal + damping * metric, gradient)
             predicted = -(gradient @ step) - (step @ normal @ step) / 2
             if float(predicted) < 0.1 * settings.negligible:
-                return x, "no further gain predicted"
+                return x, "held by a fold" if held else "no further gain predicted"
             gain = -1.0
-            if problem.admissible(x + step):
+            held = not problem.admissible(x + step)
+            if not held:
                 trial = problem.evaluate(x + step)
                 decrease = cost - trial.residual.square().sum() / 2
                 gain = float(decrease / predicted)

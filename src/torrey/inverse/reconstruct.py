@@ -28,6 +28,11 @@ from .stages import Stage, stages
 
 _TRIES = 50
 
+_MOST_PARAMETERS = 400
+"""Parameters up to which a Jacobian is formed; with more, first-order descent is the default."""
+
+_DESCENT = Adam(learning_rate=0.02)
+
 
 def reconstruct(
     signal: Tensor,
@@ -59,7 +64,7 @@ def reconstruct(
     shape : AbstractShape, optional
         What shapes are considered; `Tube(n_control=7, n_radius=11)` by default.
     optimiser : LevenbergMarquardt or Adam, optional
-        Levenberg–Marquardt by default.
+        Levenberg–Marquardt by default, Adam for shapes of more than 400 parameters.
     n_starts : int
         Starts: the first straight along the long axis that the signal suggests, the others bent at random.
     sigma : float, optional
@@ -83,7 +88,13 @@ def reconstruct(
     """
     began = time.perf_counter()
     shape = Tube(n_control=7, n_radius=11) if shape is None else shape
-    optimiser = LevenbergMarquardt(gain_tolerance=1e-2) if optimiser is None else optimiser
+    if optimiser is None:
+        optimiser = _DESCENT if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt(gain_tolerance=1e-2)
+    if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
+        raise InputError(
+            f"optimiser: LevenbergMarquardt takes a Jacobian with a column for each of the {shape.n_latent} "
+            f"parameters of this shape, expected at most {_MOST_PARAMETERS}; use Adam"
+        )
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     if n_starts < 1:
         raise InputError(f"n_starts: expected at least 1, got {n_starts}")
@@ -93,7 +104,7 @@ def reconstruct(
     sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else stages(shape)[-1:]
     history: list[Iteration] = []
     fits: list[Fit] = []
-    for start, latent in enumerate(_starts(sequence[0], measurement, n_starts, generator)):
+    for start, latent in enumerate(_starts(sequence[0], measurement, tissue, n_starts, generator)):
 
         def report(stage: str, iteration: int, misfit: float, start: int = start) -> None:
             history.append(Iteration(start, stage, iteration, misfit, time.perf_counter() - began))
@@ -122,8 +133,12 @@ def reconstruct(
     )
 
 
-def _starts(first: Stage, measurement: Measurement, count: int, generator: torch.Generator) -> list[Tensor]:
-    extent = estimate_extent(measurement.attenuation, measurement.acquisition)
+def _starts(
+    first: Stage, measurement: Measurement, tissue: Tissue, count: int, generator: torch.Generator
+) -> list[Tensor]:
+    extent = estimate_extent(
+        measurement.attenuation, measurement.acquisition, volume=_volume_of(measurement, tissue)
+    )
     latents = [first.shape.initial(extent, generator=None)]
     for _ in range(_TRIES * count):
         if len(latents) == count:
@@ -136,6 +151,14 @@ def _starts(first: Stage, measurement: Measurement, count: int, generator: torch
         f"starts: {len(latents)} of {count} random starts do not fold at length {extent.length:.3g} µm and radius "
         f"{extent.radius:.3g} µm, suggested by the signal"
     )
+
+
+def _volume_of(measurement: Measurement, tissue: Tissue) -> float | None:
+    """Volume, µm³, that S(0) tells; None where signals are normalised."""
+    if measurement.normalised:
+        return None
+    weight = tissue.spin_density * torch.exp(-measurement.acquisition.echo_time.mean() / tissue.T2)
+    return measurement.reference / float(weight)
 
 
 def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Measurement) -> Posterior:

@@ -30,6 +30,8 @@ class Stage:
         Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape plain.
     max_bval : float
         s/mm²; stronger measurements wait for a later stage.
+    most_modes : int
+        At most this many; a large shape has more than its signals need.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Stage:
     length_scale: float
     sigma: float
     max_bval: float
+    most_modes: int = 80
 
     def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
@@ -53,9 +56,9 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     middle = replace(first, n_control=min(5, shape.n_control), n_radius=min(7, shape.n_radius), n_layers=12)
     last = replace(shape, n_rings=1, n_layers=max(12, min(shape.n_layers, 16)))
     return (
-        Stage("size", first, 2.2, 2e-2, _LOW_B),
-        Stage("bend", first, 1.8, 5e-3, float("inf")),
-        Stage("form", middle, 1.5, 1e-3, float("inf")),
+        Stage("size", first, 2.2, 2e-2, _LOW_B, 30),
+        Stage("bend", first, 2.0, 2e-3, _LOW_B, 40),
+        Stage("form", middle, 1.5, 1e-3, float("inf"), 60),
         Stage("detail", last, 1.3, 2e-4, float("inf")),
     )
 

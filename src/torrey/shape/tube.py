@@ -20,6 +20,9 @@ _CHECKS_PER_LAYER = 4
 _USUAL = 0.5
 """Usual size of r κ and of dr/ds in axons: an undulation or a bead much sharper than that is improbable a priori."""
 
+_GAUGE_ROWS = 2
+"""The rows of uneven speed weigh as much as this many, however many layers there are."""
+
 _START_BEND = 0.2
 """Standard deviation of the sideways offset of inner control points of a random start, over the length."""
 
@@ -41,6 +44,18 @@ def _spline_matrices(n_control: int, n_radius: int, n_layers: int) -> _SplineMat
         *(spline_matrix(n_control, s, derivative=k) for k in (0, 1, 2)),
         *(spline_matrix(n_radius, s, derivative=k) for k in (0, 1)),
     )
+
+
+def _with_vanishing_mean_error(layers: Tensor) -> Tensor:
+    """Shift `layers` (L + 1, n, 3) so that straight lines between them have no mean error.
+
+    Chords of a curve x(s) with spacing h lie on its inner side by h²x″/12 in the mean. Moved out by that, the mesh
+    has the volume and length of the smooth tube to third order in h rather than second.
+    """
+    if len(layers) < 3:
+        return layers
+    second = layers[2:] - 2 * layers[1:-1] + layers[:-2]
+    return layers - torch.cat([second[:1], second, second[-1:]]) / 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +139,21 @@ class Tube(AbstractShape):
         """Return the vertices (V, 3), µm, of `latent` (P,), differentiable."""
         control, log_radius = self.split(latent)
         matrices = self._at_layers
-        centre, tangent = matrices.centre @ control, matrices.slope @ control
+        tangent = matrices.slope @ control
         tangent = tangent / tangent.norm(dim=1, keepdim=True)
         radius = (matrices.radial @ log_radius).exp()
+        centre = matrices.centre @ control
         first = rotation_minimising_normals(centre, tangent)
         second = torch.linalg.cross(tangent, first)
         section = self._section[0].to(latent)
         spokes = section[:, 0, None] * first[:, None] + section[:, 1, None] * second[:, None]
-        return (centre[:, None] + radius[:, None, None] * spokes).reshape(-1, 3)
+        return _with_vanishing_mean_error(centre[:, None] + radius[:, None, None] * spokes).reshape(-1, 3)
 
     def fold_margin(self, latent: Tensor) -> float:
-        """Return min(1 − r κ) along the curve, κ its curvature: the sweep is a local bijection while it is positive."""
+        """Return min(1 − r κ) along the curve, κ its curvature: the sweep is a local bijection while it is positive.
+
+        r is that of the polygon's corners, which reach past the circle of the same area.
+        """
         control, log_radius = self.split(latent.detach())
         s = torch.linspace(0, 1, _CHECKS_PER_LAYER * self.n_layers + 1, dtype=torch.float64)
         first = spline_matrix(self.n_control, s, derivative=1) @ control
@@ -144,7 +163,8 @@ class Tube(AbstractShape):
             return -torch.inf
         curvature = torch.linalg.cross(first, second).norm(dim=1) / speed**3
         radius = (spline_matrix(self.n_radius, s) @ log_radius).exp()
-        return float((1 - radius * curvature).min())
+        reach = float(self._section[0].norm(dim=1).max())
+        return float((1 - reach * radius * curvature).min())
 
     def gauge(self, latent: Tensor) -> Tensor:
         """Return residuals that the signal cannot see: uneven speed along the curve, and the centre of the points.
@@ -153,10 +173,9 @@ class Tube(AbstractShape):
         these values (n_layers + 4,) small, dimensionless and µm, fixes both without touching the shape.
         """
         control, _ = self.split(latent)
-        slope = self._at_layers.slope @ control
-        speed = slope.norm(dim=1)
-        mean = speed.mean()
-        return torch.cat([(speed / mean - 1), control.mean(0)])
+        speed = (self._at_layers.slope @ control).norm(dim=1)
+        uneven = (speed / speed.mean() - 1) * (_GAUGE_ROWS / (self.n_layers + 1)) ** 0.5
+        return torch.cat([uneven, control.mean(0)])
 
     def roughness(self, latent: Tensor) -> Tensor:
         """Return r κ (as a vector) and dr/ds along the curve over their usual size 1/2, (4 (n_layers + 1),).
