@@ -31,6 +31,7 @@ def skewed():
 def _scikit_fem(mesh, order):
     """Return node positions and M, S, J of another program."""
     D = TENSOR.numpy()
+    # order 6: scikit-fem's tetrahedral rule of order 5 misses x⁵ by 0.7 %
     basis = skfem.Basis(
         skfem.MeshTet(mesh.vertices.numpy().T, mesh.tets.numpy().T), ELEMENTS[order](), intorder=6
     )

@@ -31,8 +31,8 @@ _MOST_REFINED = 64
 """Largest multiple of the base steps."""
 
 _STIFF = 12.0
-"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the error is
-then about hλ / 12 of it (`benchmarks/splitting.py`)."""
+"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the error
+is then about hλ / 12 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_STEPS = (4, 8)
 """Fourth order: the Jacobian's error of about 1e-4 is below that of holding the modes fixed."""
@@ -81,7 +81,7 @@ def pgse_jacobian(
 
 class _Pgse(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 (torch passes them by position)
         ctx: Any,
         rates: Tensor,
         moments: Tensor,
@@ -136,9 +136,8 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
     factor = 1
     while True:
         steps = tuple(factor * m for m in _BASE_STEPS)
-        pulse = Pulse(
-            positions, rotation, model.rates.diagonal(), groups.small_delta[part], groups.wave_number[part], steps
-        )
+        delta, q = groups.small_delta[part], groups.wave_number[part]
+        pulse = Pulse(positions, rotation, model.rates.diagonal(), delta, q, steps)
         end, error = pulse.propagate(model.magnetisation)
         change = _pair(pulse, groups.pause[part], end) - _pair(pulse, groups.pause[part], end - error)
         stiffness = float(pulse.duration.max() * pulse.rates.max()) / steps[0]

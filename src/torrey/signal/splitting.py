@@ -234,7 +234,7 @@ def _outer(bar: Tensor, state: Tensor, *, each: bool) -> Tensor:
 
 
 def _outer_diagonal(bar: Tensor, state: Tensor, *, each: bool) -> Tensor:
-    """The diagonal of `_outer` alone, as a matrix."""
+    """Return the diagonal of `_outer` alone, as a matrix."""
     terms = (bar.conj() * state).real.sum(2)
     diagonal = terms.mT if each else terms.sum(2)[:, None]
     return torch.diag_embed(diagonal)
