@@ -92,7 +92,9 @@ def fit_start(
         model = _model(stage, latent, measurement, tissue).measuring(rows)
         sigma = max(stage.sigma, unexplained if measurement.sigma is None else measurement.sigma)
         target = measurement.signal[rows]
-        latent, _ = _optimise(model, latent, target, measurement, sigma, _hurried(optimiser), stage.name, report)
+        latent, _ = _optimise(
+            model, latent, target, measurement, sigma, _hurried(optimiser), stage.name, report
+        )
         # where the noise is not known, what a stage could not explain stands for it in the next
         unexplained = _misfit(model.predict(latent), target, measurement)
     last = sequence[-1]

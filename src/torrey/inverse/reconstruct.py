@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -137,7 +138,10 @@ def _starts(
     first: Stage, measurement: Measurement, tissue: Tissue, count: int, generator: torch.Generator
 ) -> list[Tensor]:
     extent = estimate_extent(
-        measurement.attenuation, measurement.acquisition, volume=_volume_of(measurement, tissue)
+        measurement.attenuation,
+        measurement.acquisition,
+        diffusivity=float(tissue.diffusion_tensor.detach().trace()) / 3,
+        volume=_volume_of(measurement, tissue),
     )
     latents = [first.shape.initial(extent, generator=None)]
     for _ in range(_TRIES * count):
@@ -196,7 +200,8 @@ def _settings(
         "seed": seed,
         "tissue": {
             "diffusivity": tissue.diffusivity.tolist(),
-            "T2": float(tissue.T2),
+            # JSON has no infinity
+            "T2": float(tissue.T2) if math.isfinite(tissue.T2) else "infinite",
             "spin_density": float(tissue.spin_density),
         },
         "versions": {name: version(name) for name in ("torrey", "torch", "numpy", "scipy")},
