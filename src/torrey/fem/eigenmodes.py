@@ -15,10 +15,10 @@ from ..errors import ConvergenceError, InputError
 from .factorise import factorise
 
 DENSE_BELOW = 500
-"""Nodes up to which a dense eigen-solve is as quick as a sparse one (`benchmarks/eigen_solve.py`)."""
+"""Nodes up to which a dense eigen-solve is as quick as a sparse one (`benchmarks/scaling.py`)."""
 
 SPLIT_MULTIPLET = 1e-3
-"""Relative distance under which neighbouring eigenvalues count as one multiplet, which the cut must not split."""
+"""Relative distance under which neighbouring eigenvalues are one multiplet, which the cut must not split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Eigenmodes:
     @property
     def complete(self) -> bool:
         """Whether every mode of the space is kept."""
-        return self.n_modes == self.mass.shape[0]
+        return self.n_modes == int(self.mass.shape[0])
 
     @property
     def next_value(self) -> float:
@@ -83,12 +83,12 @@ def lowest_modes(
     n_nodes = mass.shape[0]
     shift = -_lowest_scale(stiffness, mass)
     solve = factorise(csc_array(stiffness - shift * mass))
-    guess = min(n_nodes, count if count is not None else _weyl_count(stiffness, mass, below))
+    guess = min(n_nodes, count or _weyl_count(stiffness, mass, below or 0.0))
     while True:
         wanted = min(n_nodes, guess + 6 + guess // 8)
         values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
-        keep = count if count is not None else int(np.searchsorted(values, below, side="right"))
-        keep = _cut_at_gap(values, min(keep, n_nodes), n_nodes)
+        least = count or int(np.searchsorted(values, below or 0.0, side="right"))
+        keep = _cut_at_gap(values, min(least, n_nodes), n_nodes)
         if keep is not None:
             return Eigenmodes(values, vectors, keep, stiffness, mass, solve)
         guess = min(n_nodes, int(1.4 * guess) + 8)
@@ -122,14 +122,15 @@ def _eigensolve(
 
 def _lowest_scale(stiffness: csc_array, mass: csc_array) -> float:
     """Return a rate (1/ms) well below the first non-zero eigenvalue's order of magnitude, for the shift."""
-    volume = mass.sum()
+    volume = float(mass.sum())
     diffusivity = _mean_diffusivity(stiffness, mass)
-    return 0.1 * diffusivity * (math.pi**2) / volume ** (2 / 3)
+    return float(0.1 * diffusivity * math.pi**2 / volume ** (2 / 3))
 
 
 def _mean_diffusivity(stiffness: csc_array, mass: csc_array) -> float:
     # tr S / tr M scales as D h⁻²; the exact value does not matter for a shift
-    return float(stiffness.diagonal().sum() / mass.diagonal().sum()) * (mass.sum() / mass.shape[0]) ** (2 / 3) / 10
+    cell = float(mass.sum()) / mass.shape[0]
+    return float(stiffness.diagonal().sum() / mass.diagonal().sum() * cell ** (2 / 3) / 10)
 
 
 def _weyl_count(stiffness: csc_array, mass: csc_array, below: float) -> int:

@@ -37,7 +37,7 @@ def solve_out_of_span(modes: Eigenmodes, force: np.ndarray) -> np.ndarray:
     rates = modes.values[:n]
     above = modes.vectors[:, n:]
     weights = above.T @ force
-    solution = above @ (weights / (modes.values[n:, None] - rates))
+    solution: np.ndarray = above @ (weights / (modes.values[n:, None] - rates))
     if modes.vectors.shape[1] < modes.mass.shape[0]:
         solution += _deflated_cg(modes, force, rates)
     return solution
@@ -49,7 +49,8 @@ def _deflated_cg(modes: Eigenmodes, force: np.ndarray, rates: np.ndarray) -> np.
 
     def precondition(residual: np.ndarray) -> np.ndarray:
         direction = modes.solve(residual)
-        return direction - known @ (weighted.T @ direction)
+        projected: np.ndarray = direction - known @ (weighted.T @ direction)
+        return projected
 
     residual = force - weighted @ (known.T @ force)
     solution = np.zeros_like(force)

@@ -190,7 +190,7 @@ def _geometry_tangents(
     def along(displacement: Tensor) -> ElementGeometry:
         return torch.func.jvp(geometry, (centred,), (displacement,))[1]  # type: ignore[no-any-return]
 
-    return torch.func.vmap(along)(displacements)  # type: ignore[no-any-return]
+    return torch.func.vmap(along)(displacements)
 
 
 def _symmetric(matrix: Tensor) -> Tensor:
