@@ -20,7 +20,8 @@ Report = Callable[[str, int, float], None]
 """Called with stage, iteration and misfit over S(0) of every accepted iterate."""
 
 ORDER = 2
-"""Second-order elements: a tube of 500 nodes is then within 2e-4 of the smooth one (`benchmarks/accuracy.py`)."""
+"""Second-order elements: a tube of 500 nodes is then within 2e-4 of the smooth one
+(`benchmarks/accuracy.py`)."""
 
 FINE_SCALE = 1.2
 """Length scale, µm, of the modes with which the final prediction is made."""
@@ -38,6 +39,10 @@ _BARRIER = 0.05
 """Looseness of the barrier before a fold, in (rκ)²."""
 
 _CORRECTIONS = 3
+
+_NOISY, _NOISY_COARSENING = 5e-3, 1.25
+"""σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about 1e-3 before
+it is corrected, then stays far below the noise."""
 
 _STILL = 0.3
 """Change of the correction over σ that means nothing."""
@@ -78,6 +83,7 @@ def fit_start(
     sequence: tuple[Stage, ...],
     finest: AbstractShape,
     latent: Tensor,
+    *,
     measurement: Measurement,
     tissue: Tissue,
     optimiser: LevenbergMarquardt | Adam,
@@ -93,7 +99,14 @@ def fit_start(
         sigma = max(stage.sigma, unexplained if measurement.sigma is None else measurement.sigma)
         target = measurement.signal[rows]
         latent, _ = _optimise(
-            model, latent, target, measurement, sigma, _hurried(optimiser), stage.name, report
+            model,
+            latent,
+            target,
+            measurement=measurement,
+            sigma=sigma,
+            optimiser=_hurried(optimiser),
+            stage=stage.name,
+            report=report,
         )
         # where the noise is not known, what a stage could not explain stands for it in the next
         unexplained = _misfit(model.predict(latent), target, measurement)
@@ -101,7 +114,16 @@ def fit_start(
     latent = last.carry(before, latent)
     model, fine = (_model(stage, latent, measurement, tissue) for stage in (last, _finest(last, finest)))
     sigma = max(MODEL_FLOOR, unexplained if measurement.sigma is None else measurement.sigma)
-    return _corrected(last.name, model, fine, latent, measurement, sigma, optimiser, report)
+    return _corrected(
+        last.name,
+        model,
+        fine,
+        latent,
+        measurement=measurement,
+        sigma=sigma,
+        optimiser=optimiser,
+        report=report,
+    )
 
 
 def _hurried(optimiser: LevenbergMarquardt | Adam) -> LevenbergMarquardt | Adam:
@@ -111,8 +133,24 @@ def _hurried(optimiser: LevenbergMarquardt | Adam) -> LevenbergMarquardt | Adam:
     return replace(optimiser, gain_tolerance=max(0.05, optimiser.gain_tolerance), negligible=1.0)
 
 
-def _finest(last: Stage, finest: AbstractShape) -> Stage:
-    return replace(last, shape=finest, length_scale=FINE_SCALE, most_modes=FINE_MODES)
+def _last_models(
+    last: Stage,
+    finest: AbstractShape,
+    latent: Tensor,
+    measurement: Measurement,
+    tissue: Tissue,
+    *,
+    noisy: bool,
+) -> tuple[ForwardModel, ForwardModel]:
+    """Return the model to fit with and the fine one that corrects it.
+
+    How many modes a length scale takes is a matter of the shape, so both counts are taken from the cheap mesh.
+    """
+    coarser = _NOISY_COARSENING if noisy else 1.0
+    fine_scale = replace(last, length_scale=FINE_SCALE * coarser, most_modes=FINE_MODES)
+    resolved = _model(fine_scale, latent, measurement, tissue)
+    model = _model(replace(last, length_scale=last.length_scale * coarser), latent, measurement, tissue)
+    return model, replace(resolved, shape=finest)
 
 
 def _corrected(
@@ -120,6 +158,7 @@ def _corrected(
     model: ForwardModel,
     fine: ForwardModel,
     latent: Tensor,
+    *,
     measurement: Measurement,
     sigma: float,
     optimiser: LevenbergMarquardt | Adam,
@@ -133,7 +172,16 @@ def _corrected(
     # first-order descent is run once, as published: it is too slow to be started again
     for _ in range(_CORRECTIONS if isinstance(optimiser, LevenbergMarquardt) else 1):
         target = measurement.signal - difference
-        accepted, reason = _optimise(model, latent, target, measurement, sigma, optimiser, stage, report)
+        accepted, reason = _optimise(
+            model,
+            latent,
+            target,
+            measurement=measurement,
+            sigma=sigma,
+            optimiser=optimiser,
+            stage=stage,
+            report=report,
+        )
         if not fine.admissible(accepted):
             reason = "the next step folds on the fine mesh"
             break
@@ -141,8 +189,9 @@ def _corrected(
         cheap, before = model.predict(latent), difference
         difference = fine.predict(latent) - cheap
         change = float((difference - before).square().mean().sqrt()) / measurement.reference
-        if change < _STILL * sigma:
+        if change < _STILL * sigma and method is optimiser:
             break
+        method = optimiser
         if measurement.sigma is None:
             sigma = max(MODEL_FLOOR, min(sigma, _misfit(cheap + difference, measurement.signal, measurement)))
     predicted = model.predict(latent) + difference
@@ -170,6 +219,7 @@ def _optimise(
     model: ForwardModel,
     latent: Tensor,
     target: Tensor,
+    *,
     measurement: Measurement,
     sigma: float,
     optimiser: LevenbergMarquardt | Adam,

@@ -50,9 +50,10 @@ def reconstruct(
 ) -> Reconstruction:
     """Find the shape whose simulated signal fits a measured one.
 
-    Minimises ½Σ(S(z) − S)²/σ² plus a weak Gaussian prior on smooth shapes over the latent z of a shape model, from
-    coarse to fine, from several starts; the last steps fit a finer mesh by defect correction. PGSE signals do not
-    see position and cannot tell a shape from its point reflection, so the answer is up to both.
+    Minimises ½Σ(S(z) − S)²/σ² plus a weak Gaussian prior on smooth shapes over the latent z of a shape model,
+    from coarse to fine, from several starts; the last steps fit a finer mesh by defect correction. PGSE
+    signals do not see position and cannot tell a shape from its point reflection, so the answer is up to
+    both.
 
     Parameters
     ----------
@@ -69,7 +70,8 @@ def reconstruct(
     n_starts : int
         Starts: the first straight along the long axis that the signal suggests, the others bent at random.
     sigma : float, optional
-        Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot explain.
+        Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
+        explain.
     normalised : bool
         Whether `signal` was divided by S(0); the volume is then found from the diffusion weighting alone.
     generator : torch.Generator, optional
@@ -112,7 +114,17 @@ def reconstruct(
             if progress is not None:
                 progress(history[-1])
 
-        fits.append(fit_start(sequence, shape, latent, measurement, tissue, optimiser, report))
+        fits.append(
+            fit_start(
+                sequence,
+                shape,
+                latent,
+                measurement=measurement,
+                tissue=tissue,
+                optimiser=optimiser,
+                report=report,
+            )
+        )
     best = min(fits, key=lambda fit: fit.cost)
     mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
     require_valid(mesh, name="reconstructed mesh")
@@ -128,7 +140,7 @@ def reconstruct(
         start_misfits=tuple(fit.misfit for fit in fits),
         history=tuple(history),
         posterior=_posterior(best, shape, mesh, measurement),
-        settings=_settings(shape, optimiser, n_starts, sigma, normalised, seed, tissue),
+        settings=_settings(shape, optimiser, tissue, measurement, n_starts=n_starts, seed=seed),
         stop_reason=best.reason,
         seconds=time.perf_counter() - began,
     )
@@ -152,8 +164,8 @@ def _starts(
         if first.shape.fold_margin(latent) > 0.5:
             latents.append(latent)
     raise ConvergenceError(
-        f"starts: {len(latents)} of {count} random starts do not fold at length {extent.length:.3g} µm and radius "
-        f"{extent.radius:.3g} µm, suggested by the signal"
+        f"starts: {len(latents)} of {count} random starts do not fold at length "
+        f"{extent.length:.3g} µm and radius {extent.radius:.3g} µm, suggested by the signal"
     )
 
 
@@ -179,11 +191,11 @@ def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Meas
 def _settings(
     shape: AbstractShape,
     optimiser: LevenbergMarquardt | Adam,
-    n_starts: int,
-    sigma: float | None,
-    normalised: bool,
-    seed: int,
     tissue: Tissue,
+    measurement: Measurement,
+    *,
+    n_starts: int,
+    seed: int,
 ) -> dict[str, Any]:
     numbers = {
         f.name: value
@@ -195,8 +207,8 @@ def _settings(
         "optimiser": {"method": type(optimiser).__name__, **asdict(optimiser)},
         "element_order": ORDER,
         "n_starts": n_starts,
-        "sigma": sigma,
-        "normalised": normalised,
+        "sigma": measurement.sigma,
+        "normalised": measurement.normalised,
         "seed": seed,
         "tissue": {
             "diffusivity": tissue.diffusivity.tolist(),

@@ -27,7 +27,8 @@ class Stage:
     length_scale : float
         µm over which modes are resolved: those with λ ≤ D̄(π/ℓ)² at the start of the stage.
     sigma : float
-        Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape plain.
+        Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape
+        plain.
     max_bval : float
         s/mm²; stronger measurements wait for a later stage.
     most_modes : int
@@ -69,8 +70,8 @@ def _insert_knots(before: Tube, latent: Tensor, after: Tube) -> Tensor:
         centreline, radius = tube.n_control < after.n_control, tube.n_radius < after.n_radius
         if not (centreline or radius):
             raise InputError(
-                f"Tube: n_control {after.n_control} and n_radius {after.n_radius} cannot be reached by halving spans; "
-                f"expected from {', '.join(map(str, _reachable()))}"
+                f"Tube: n_control {after.n_control} and n_radius {after.n_radius} cannot be reached by "
+                f"halving spans; expected from {', '.join(map(str, _reachable()))}"
             )
         tube, latent = tube.refined(latent, centreline=centreline, radius=radius)
     return latent
