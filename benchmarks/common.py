@@ -33,8 +33,9 @@ class Report:
         warnings.simplefilter("ignore", AccuracyWarning)
         self(
             f"{name}, {datetime.date.today()}; {_processor()}, {os.cpu_count()} cores, "
-            f"{torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}, "
-            f"numpy {np.__version__}, scipy {scipy.__version__}, torrey {torrey.__version__}"
+            f"{torch.get_num_threads()} threads; Python {platform.python_version()}, "
+            f"torch {torch.__version__}, numpy {np.__version__}, "
+            f"scipy {scipy.__version__}, torrey {torrey.__version__}"
         )
 
     def __call__(self, line: str = "") -> None:
@@ -52,8 +53,6 @@ class Report:
         """Write the file."""
         RESULTS.mkdir(exist_ok=True)
         self._path.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
-
-
 
 
 def timed(function: Callable[[], Result]) -> tuple[Result, float]:

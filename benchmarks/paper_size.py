@@ -1,12 +1,13 @@
 """The published problem size, solved as published and by Torrey, in one run.
 
-A prism of radius 3 µm and height 9 µm with 323 vertices; 1 890 measurements (δ 5 ms; Δ 10, 25, 50 ms; 30 directions;
-b 0, 500 … 10 000 s/mm²); modes up to a length scale of 1 µm; signals and their gradient in all vertices.
+A prism of radius 3 µm and height 9 µm with 323 vertices; 1 890 measurements (δ 5 ms; Δ 10, 25, 50 ms; 30
+directions; b 0, 500 … 10 000 s/mm²); modes up to a length scale of 1 µm; signals and their gradient in all
+vertices.
 
 As published (ReMiDi, arXiv 2502.01988), written plainly: dense mass, stiffness and moments; the generalised
-eigenproblem through `torch.linalg.cholesky` and `eigh` under autograd; one `torch.matrix_exp` a pulse in a loop over
-measurements; backward to the vertices. Its derivative divides by gaps between eigenvalues, so the prism is roughened
-by 0.03 µm to make them simple; both sides get that mesh.
+eigenproblem through `torch.linalg.cholesky` and `eigh` under autograd; one `torch.matrix_exp` a pulse in a
+loop over measurements; backward to the vertices. Its derivative divides by gaps between eigenvalues, so the
+prism is roughened by 0.03 µm to make them simple; both sides get that mesh.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import argparse
 import math
 
 import torch
-from common import Report, best_of, timed
 from torch import Tensor
 
 import torrey
+from common import Report, best_of, timed
 from torrey.acquisition import electrostatic_directions
 from torrey.mesh import cylinder
 from torrey.signal import MatrixFormalism
@@ -89,7 +90,9 @@ def published_signals(model: tuple[Tensor, Tensor, Tensor], acquisition: torrey.
     return torch.stack(signals)
 
 
-def published(mesh: torrey.TetMesh, acquisition: torrey.Acquisition, weights: Tensor) -> tuple[Tensor, Tensor]:
+def published(
+    mesh: torrey.TetMesh, acquisition: torrey.Acquisition, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     vertices = mesh.vertices.clone().requires_grad_()
     centred = vertices - mesh.vertices.mean(0)
     signal = published_signals(published_model(centred, mesh.tets), acquisition)
@@ -111,7 +114,9 @@ def ours(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", type=int, default=0, help="time the published approach on so many measurements")
+    parser.add_argument(
+        "--part", type=int, default=0, help="time the published approach on so many measurements"
+    )
     part = parser.parse_args().part
     report = Report("paper_size")
     mesh, acquisition = prism(), protocol()
@@ -138,17 +143,21 @@ def main() -> None:
         report(f"published approach: {part} measurements took {published_time:.1f} s; extrapolated to {N}")
         published_time = model_time + (published_time - model_time) * N / part
     report(f"published, signals and gradient                {published_time:9.2f} s")
-    report(f"torrey, signals and fixed-basis gradient       {fixed_time:9.3f} s   {published_time / fixed_time:6.0f} ×")
-    report(f"torrey, signals and exact gradient             {exact_time:9.3f} s   {published_time / exact_time:6.0f} ×")
+    for name, seconds in (("fixed-basis", fixed_time), ("exact", exact_time)):
+        ours_line = f"torrey, signals and {name} gradient"
+        report(f"{ours_line:46s} {seconds:9.3f} s   {published_time / seconds:6.0f} ×")
     volume = float(mesh.volume)
-    report(f"largest difference of signals over S(0)        {float((signal[rows] - reference).abs().max()) / volume:9.1e}")
+    difference = float((signal[rows] - reference).abs().max()) / volume
+    report(f"{'largest difference of signals over S(0)':46s} {difference:9.1e}")
     if part:
         (_, gradient), (_, exact_gradient) = (
             ours(mesh, acquisition.subset(rows), weights[rows], exact=exact) for exact in (False, True)
         )
     for name, ours_gradient in (("fixed-basis", gradient), ("exact", exact_gradient)):
         difference = float((ours_gradient - reference_gradient).norm() / reference_gradient.norm())
-        cosine = float(torch.nn.functional.cosine_similarity(ours_gradient.ravel(), reference_gradient.ravel(), dim=0))
+        cosine = float(
+            torch.nn.functional.cosine_similarity(ours_gradient.ravel(), reference_gradient.ravel(), dim=0)
+        )
         report(f"{name + ' gradient: relative difference, cosine':46s} {difference:9.1e}   {cosine:.6f}")
     report.write()
 

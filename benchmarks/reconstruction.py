@@ -2,12 +2,13 @@
 
     python benchmarks/reconstruction.py [--starts N] [--workers N] [--only NAME ...]
 
-Each shape is triangulated finely, filled with tetrahedra by fTetWild (unstructured, about four times the nodes of the
-mesh that the fit predicts with), and its signals are made there with second-order elements. PGSE, δ = 5 ms, Δ = 10, 25,
-50 ms, b = 0, 500, 1000, 2000, 4000 s/mm², 30 directions: 450 signals in µm³. d and d′ are measured from 20 000 points
-on each surface to the triangles of the other, so there is no sampling floor; "d up to inversion" takes out position and
-point reflection, which is all that PGSE cannot tell, and d′ is the paper's, minimised over axis rotations too about the
-bounding-box centre. "cylinder" is the straight cylinder of equal volume along the true principal axis.
+Each shape is triangulated finely, filled with tetrahedra by fTetWild (unstructured, about four times the
+nodes of the mesh that the fit predicts with), and its signals are made there with second-order elements.
+PGSE, δ = 5 ms, Δ = 10, 25, 50 ms, b = 0, 500, 1000, 2000, 4000 s/mm², 30 directions: 450 signals in µm³. d
+and d′ are measured from 20 000 points on each surface to the triangles of the other, so there is no sampling
+floor; "d up to inversion" takes out position and point reflection, which is all that PGSE cannot tell, and d′
+is the paper's, minimised over axis rotations too about the bounding-box centre. "cylinder" is the straight
+cylinder of equal volume along the true principal axis.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from table import machine, save_table
 
 import torrey
+from table import machine, save_table
 from torrey.acquisition import electrostatic_directions
 from torrey.mesh import Surface, disc, sweep_connectivity, tetrahedralize
 from torrey.mesh.surface import boundary_triangles
@@ -49,7 +50,7 @@ def protocol() -> torrey.Acquisition:
 
 
 def smooth_surface(name: str) -> Surface:
-    """The closed surface of a shape in a random pose, 36 × 72 quadrilaterals and two caps."""
+    """Return the closed surface of a shape in a random pose, 36 × 72 quadrilaterals and two caps."""
     s = torch.linspace(0, 1, 73, dtype=torch.float64)
     z = s - 0.5
     centre = torch.stack([0 * s, 0 * s, LENGTH * z], dim=1)
@@ -77,7 +78,7 @@ def smooth_surface(name: str) -> Surface:
 
 
 def measured(name: str) -> tuple[torrey.TetMesh, torch.Tensor]:
-    """The true mesh and its signals, kept between runs."""
+    """Return the true mesh and its signals, kept between runs."""
     file = CACHE / f"{name}-{EDGE}.pt"
     if not file.exists():
         mesh = tetrahedralize(smooth_surface(name), edge_length=EDGE)
@@ -105,6 +106,7 @@ def case(name: str, snr: float | None, starts: int) -> list[str]:
     level = max(1.1 * best, best + 1e-4, 0.0 if snr is None else 1.002 * best)
     reached = sum(misfit <= level for misfit in result.start_misfits)
     sd = result.posterior.standard_deviations
+    straight = torrey.metrics.cylinder_of_equal_volume(truth)
     return [
         name,
         "none" if snr is None else f"SNR {snr:g}",
@@ -113,7 +115,7 @@ def case(name: str, snr: float | None, starts: int) -> list[str]:
         f"{reached}/{starts}",
         f"{torrey.metrics.chamfer_up_to_inversion(result.mesh, truth):.3f}",
         f"{torrey.metrics.chamfer_up_to_symmetry(result.mesh, truth):.3f}",
-        f"{torrey.metrics.chamfer_up_to_inversion(torrey.metrics.cylinder_of_equal_volume(truth), truth):.3f}",
+        f"{torrey.metrics.chamfer_up_to_inversion(straight, truth):.3f}",
         f"{torrey.metrics.volume_overlap(result.mesh, truth):.3f}",
         f"{int((sd < 0.1).sum())}, {int((sd < 0.3).sum())} of {len(sd)}",
         f"{result.posterior.model_sigma:.1e}",

@@ -1,8 +1,8 @@
 """The errors and warnings that Torrey raises.
 
 Every error a user can cause derives from `TorreyError` and from the builtin that fits, and its message is one
-line that names the file, the field and the value, and says what was expected. The command line prints that line
-and exits with code 2.
+line that names the file, the field and the value, and says what was expected. The command line prints that
+line and exits with code 2.
 """
 
 

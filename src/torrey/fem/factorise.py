@@ -13,8 +13,9 @@ from scipy.sparse.linalg import splu
 def factorise(matrix: csc_array) -> Callable[[np.ndarray], np.ndarray]:
     """Factorise `matrix` (n, n) and return x ↦ matrix⁻¹x for x of shape (n,) or (n, k).
 
-    SuperLU without pivoting, nodes ordered by METIS where the optional `pymetis` is installed (20 % less fill than
-    SciPy's minimum degree on large meshes) and by minimum degree otherwise. The answer is the same to rounding.
+    SuperLU without pivoting, nodes ordered by METIS where the optional `pymetis` is installed (20 % less fill
+    than SciPy's minimum degree on large meshes) and by minimum degree otherwise. The answer is the same to
+    rounding.
     """
     order = _nested_dissection(matrix)
     options = {"SymmetricMode": True}

@@ -31,7 +31,9 @@ def element_geometry(vertices: Tensor, tets: Tensor, diffusion_tensor: Tensor) -
     corners = vertices[tets]
     a, b, c = (corners[:, i] - corners[:, 0] for i in (1, 2, 3))
     # rows of the cofactor matrix: 6 v ∇λ₁, 6 v ∇λ₂, 6 v ∇λ₃
-    normals = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=1)
+    normals = torch.stack(
+        [torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=1
+    )
     six_volumes = (a * normals[:, 0]).sum(1)
     normals = torch.cat([-normals.sum(1, keepdim=True), normals], dim=1)
     diffusion = normals @ diffusion_tensor @ normals.transpose(1, 2) / (6 * six_volumes)[:, None, None]

@@ -1,8 +1,9 @@
 r"""Adjoint of the change of eigenvectors outside the span of the kept ones.
 
-For each kept mode j, x_j solves (S − λⱼM) x = r on the M-orthogonal complement of the kept modes. The modes computed
-above the cut are treated exactly; on the rest the matrix is positive definite, and conjugate gradients preconditioned
-by the factorisation of S − σM that the eigen-solve used converge in some ten steps, all modes at once.
+For each kept mode j, x_j solves (S − λⱼM) x = r on the M-orthogonal complement of the kept modes. The modes
+computed above the cut are treated exactly; on the rest the matrix is positive definite, and conjugate
+gradients preconditioned by the factorisation of S − σM that the eigen-solve used converge in some ten steps,
+all modes at once.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ With Φ the kept modes, held fixed, the reduced problem of a moved mesh x is
 
     M_r ξ' = −(S_r + i q·J_r) ξ,   M_r = ΦᵀM(x)Φ,  S_r = ΦᵀS(x)Φ,  J_r = ΦᵀJ(x)Φ,  b_r = ΦᵀM(x)1
 
-and, made symmetric by M_r^{−½}, the matrices S̃, J̃ and the vector ν of `ReducedModel`. They depend on the span of Φ
-only, so equal eigenvalues need no care. Their derivative with Φ held fixed misses the part of dΦ outside the span; the
-exact derivative of the truncated model adds it (`out_of_span`).
+and, made symmetric by M_r^{−½}, the matrices S̃, J̃ and the vector ν of `ReducedModel`. They depend on the
+span of Φ only, so equal eigenvalues need no care. Their derivative with Φ held fixed misses the part of dΦ
+outside the span; the exact derivative of the truncated model adds it (`out_of_span`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
     return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
 
 
-def reduced_model(vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, *, exact: bool) -> ReducedModel:
+def reduced_model(
+    vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, *, exact: bool
+) -> ReducedModel:
     """Return the reduced operators as differentiable functions of `vertices` (V, 3) and D (3, 3).
 
     `exact` adds the out-of-span part to the derivative. Second derivatives raise.
@@ -95,7 +97,7 @@ def reduced_model(vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis,
 def reduced_tangents(
     vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, displacements: Tensor
 ) -> ReducedModel:
-    """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm, with Φ held fixed."""
+    """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm, with Φ held."""
     space, Phi = basis.space, basis.vectors
     tangents = assemble(space, _geometry_tangents(vertices, diffusion_tensor, basis, displacements))
     P, n = len(displacements), Phi.shape[1]
@@ -112,7 +114,9 @@ def reduced_tangents(
 
 class _Reduce(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vertices: Tensor, diffusion: Tensor, basis: ModalBasis, exact: bool) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, vertices: Tensor, diffusion: Tensor, basis: ModalBasis, exact: bool
+    ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(vertices, diffusion)
         ctx.basis, ctx.exact = basis, exact
         return tuple(t.clone() for t in basis.model)
@@ -151,7 +155,7 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
 
 
 def _out_of_span(basis: ModalBasis, left: Tensor) -> Tensor:
-    """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u Φ G_u with `left` = Φ G_u (3, nodes, n)."""
+    """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u `left`_u with Φ G_u (3, nodes, n)."""
     space = basis.space
     force = sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
     return torch.from_numpy(solve_out_of_span(basis.modes, 2 * force)).to(left)

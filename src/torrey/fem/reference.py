@@ -4,7 +4,8 @@ For a tet of volume v and barycentric coordinates λ₀ … λ₃,
 
     ∫ λ₀^a λ₁^b λ₂^c λ₃^d dx = 6 v a! b! c! d! / (a + b + c + d + 3)!
 
-so every element matrix is a fixed table times a few numbers of the element: v, v·g_a·D·g_b and v·x_c, with g_a = ∇λ_a.
+so every element matrix is a fixed table times a few numbers of the element: v, v·g_a·D·g_b and v·x_c, with
+g_a = ∇λ_a.
 """
 
 from __future__ import annotations

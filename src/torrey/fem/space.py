@@ -16,7 +16,8 @@ from .reference import EDGES, ReferenceElement, reference_element
 class FunctionSpace:
     """Continuous piecewise polynomials of order 1 or 2 on tetrahedra.
 
-    Every matrix of the space is symmetric with one pattern; it is stored as one value for each node pair i ≤ j.
+    Every matrix of the space is symmetric with one pattern; it is stored as one value for each node
+    pair i ≤ j.
 
     Attributes
     ----------

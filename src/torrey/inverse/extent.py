@@ -4,9 +4,9 @@ In the Gaussian phase approximation a closed domain attenuates by
 
     ln S/S(0) = −2q² Σₙ Bₙ/λₙ² (λₙδ − 1 + e^{−λₙδ} + e^{−λₙΔ}(1 − cosh λₙδ))
 
-with λₙ the decay rates of its modes and Bₙ their shares of the variance of position along the gradient (Murday and
-Cotts, J. Chem. Phys. 48, 4938 (1968)). The axis is that of the largest variance; length and radius are those of the
-cylinder that fits best, found on a grid.
+with λₙ the decay rates of its modes and Bₙ their shares of the variance of position along the gradient
+(Murday and Cotts, J. Chem. Phys. 48, 4938 (1968)). The axis is that of the largest variance; length and
+radius are those of the cylinder that fits best, found on a grid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..acquisition import Acquisition
 from ..shape.base import Extent
 
 _TRUSTED = 0.3
-"""Attenuation above which the Gaussian phase approximation is used; below, the noise and higher moments rule."""
+"""Attenuation above which the Gaussian phase approximation is used; below, noise and higher moments rule."""
 
 _LENGTHS = torch.logspace(math.log10(1.5), math.log10(80), 40, dtype=torch.float64)
 _RADII = torch.logspace(math.log10(0.4), math.log10(15), 40, dtype=torch.float64)
@@ -70,7 +70,7 @@ def estimate_extent(
 
 def _usable(attenuation: Tensor, acquisition: Acquisition) -> Tensor:
     strength = (acquisition.wave_vectors.detach() * acquisition.small_delta[:, None]).norm(dim=1)
-    usable = (strength > 0) & (attenuation > _TRUSTED)
+    usable: Tensor = (strength > 0) & (attenuation > _TRUSTED)
     if int(usable.sum()) < 6:
         # too strongly weighted throughout: the six weakest measurements still order the directions
         usable = torch.zeros_like(usable)
@@ -88,7 +88,8 @@ def _longest_axis(level: Tensor, wound: Tensor) -> Tensor:
     ).solution
     xx, yy, zz, xy, xz, yz = solution[:, 0]
     tensor = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz]).view(3, 3)
-    return torch.linalg.eigh(tensor).eigenvectors[:, 2]
+    axis: Tensor = torch.linalg.eigh(tensor).eigenvectors[:, 2]
+    return axis
 
 
 def _slab_modes(lengths: Tensor, diffusivity: float) -> tuple[Tensor, Tensor]:

@@ -90,7 +90,7 @@ class ForwardModel:
         normalised: bool,
         order: int,
     ) -> ForwardModel:
-        """Return the model that keeps the modes of `latent`'s mesh down to `length_scale`, µm, `most_modes` at most."""
+        """Return the model with the modes of `latent` down to `length_scale`, µm, `most_modes` at most."""
         model = cls(shape, tissue, acquisition, normalised, 1, order)
         operators = model._operators(shape.mesh(latent.detach()))
         modes = operators.modes(count=min(most_modes, operators.space.n_nodes))
@@ -120,7 +120,7 @@ class ForwardModel:
         return self.at(latent).predicted
 
     def misfit_gradient(self, latent: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean square of predicted − `measured` (N,) and its gradient (P,), by one reverse pass."""
+        """Return the mean square of predicted − `measured` (N,) and its gradient (P,) by one reverse pass."""
         x = latent.detach().requires_grad_()
         mesh = self.shape.mesh(x)
         basis = self._operators(mesh).basis(count=self.n_modes)

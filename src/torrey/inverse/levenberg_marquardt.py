@@ -1,8 +1,8 @@
 r"""Levenberg–Marquardt: damped Gauss–Newton steps from the exact Jacobian.
 
-Minimises ½|F(x)|² by x ← x − (JᵀJ + μG)⁻¹JᵀF. The damping measures a step by the surface displacement it causes, G,
-not by the numbers of the latent. μ follows the ratio of actual to predicted gain (Nielsen, IMM-REP-1999-05). A trial
-that is not admissible (a fold) counts as one without gain.
+Minimises ½|F(x)|² by x ← x − (JᵀJ + μG)⁻¹JᵀF. The damping measures a step by the surface displacement it
+causes, G, not by the numbers of the latent. μ follows the ratio of actual to predicted gain (Nielsen,
+IMM-REP-1999-05). A trial that is not admissible (a fold) counts as one without gain.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class LevenbergMarquardt:
     max_iterations : int
         Jacobians at most, each stage.
     gain_tolerance : float
-        A step that lowers ½|F|² by less than this fraction of it, or by less than `negligible`, counts as small;
-        two small ones in a row end the search.
+        A step that lowers ½|F|² by less than this fraction of it, or by less than `negligible`, counts as
+        small; two small ones in a row end the search.
     negligible : float
         A gain in ½|F|² that means nothing: with residuals in standard deviations, a change of log-likelihood.
     """

@@ -57,7 +57,8 @@ def check_measurement(
     values = torch.as_tensor(signal).detach().cpu()
     if values.shape != (acquisition.n_measurements,):
         raise InputError(
-            f"signal: expected {acquisition.n_measurements} values, one a measurement, got shape {tuple(values.shape)}"
+            f"signal: expected {acquisition.n_measurements} values, one a measurement, "
+            f"got shape {tuple(values.shape)}"
         )
     bad = ~torch.isfinite(values)
     if bad.any():

@@ -1,8 +1,9 @@
 r"""How well the data determine each direction of a latent: the Laplace approximation around the fitted shape.
 
-A change d of the latent moves the surface along its normal by n·δx, up to a translation, which no signal sees. With
-dᵀGd the mean square of that displacement, the directions are the eigenvectors of JᵀJ/σ² relative to G: each is a
-change of shape of 1 µm rms, and 1/√eigenvalue is the standard deviation of its amplitude in µm.
+A change d of the latent moves the surface along its normal by n·δx, up to a translation, which no signal
+sees. With dᵀGd the mean square of that displacement, the directions are the eigenvectors of JᵀJ/σ² relative
+to G: each is a change of shape of 1 µm rms, and 1/√eigenvalue is the standard deviation of its amplitude in
+µm.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from .forward import Linearisation
 from .result import Posterior
 
 _SHAPELESS = 1e-4
-"""Squared displacement over the largest below which a change of latent does not change the shape (a point that
-slides along its own curve) and is left out."""
+"""Squared displacement over the largest below which a change of latent does not change the shape (a point
+that slides along its own curve) and is left out."""
 
 
 def laplace_posterior(
@@ -67,4 +68,5 @@ def _normal_metric(mesh: TetMesh, displacements: Tensor) -> Tensor:
     weighted = normal * weight[:, None]
     translation = torch.linalg.solve(normal.T @ weighted, weighted.T @ moved.T)
     moved = moved - (normal @ translation).T
-    return (moved * weight) @ moved.T
+    metric: Tensor = (moved * weight) @ moved.T
+    return metric

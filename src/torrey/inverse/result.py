@@ -27,8 +27,8 @@ class Iteration:
 class Posterior:
     """How well the data determine each direction of the latent, in the Laplace approximation.
 
-    The rows of `directions` are orthonormal in the mean-square displacement of the surface, so each is a change of
-    shape, and `standard_deviations` are root-mean-square displacements in µm.
+    The rows of `directions` are orthonormal in the mean-square displacement of the surface, so each is a
+    change of shape, and `standard_deviations` are root-mean-square displacements in µm.
 
     Attributes
     ----------

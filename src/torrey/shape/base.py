@@ -21,7 +21,7 @@ class Extent:
 
 
 class AbstractShape(ABC):
-    """A differentiable map from a latent (P,) to the vertices (V, 3), µm, of a mesh with fixed connectivity."""
+    """A differentiable map from a latent (P,) to vertices (V, 3), µm, of a mesh with fixed connectivity."""
 
     @property
     @abstractmethod
@@ -55,7 +55,7 @@ class AbstractShape(ABC):
 
     @abstractmethod
     def initial(self, extent: Extent, *, generator: torch.Generator | None) -> Tensor:
-        """Return a latent (P,) to start a fit from, plain without a `generator` and varied at random with one."""
+        """Return a latent (P,) to start from, plain without a `generator` and varied at random with one."""
 
     def mesh(self, latent: Tensor) -> TetMesh:
         """Return the mesh of `latent` (P,); gradients flow from its vertices to the latent."""

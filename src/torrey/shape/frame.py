@@ -16,8 +16,8 @@ def rotation_minimising_normals(points: Tensor, tangents: Tensor) -> Tensor:
 
     Notes
     -----
-    The double reflection method of Wang, Jüttler, Zheng and Liu, ACM Trans. Graph. 27, 2 (2008); fourth order in the
-    distance of points.
+    The double reflection method of Wang, Jüttler, Zheng and Liu, ACM Trans. Graph. 27, 2 (2008); fourth order
+    in the distance of points.
     """
     normal = _any_normal(tangents[0])
     normals = [normal]
@@ -39,4 +39,5 @@ def _any_normal(tangent: Tensor) -> Tensor:
     """Return a unit normal, from the coordinate axis that is least along `tangent`."""
     axis = torch.nn.functional.one_hot(tangent.detach().abs().argmin(), 3).to(tangent)
     normal = axis - (axis @ tangent) * tangent
-    return normal / normal.norm()
+    unit: Tensor = normal / normal.norm()
+    return unit

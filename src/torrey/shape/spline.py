@@ -15,7 +15,7 @@ DEGREE = 3
 
 
 def spline_matrix(n_control: int, parameters: Tensor, *, derivative: int = 0) -> Tensor:
-    """Return the matrix (L, K) that takes K control values to values (or derivatives) at `parameters` (L,)."""
+    """Return the matrix (L, K) from K control values to values (or derivatives) at `parameters` (L,)."""
     if n_control <= DEGREE:
         raise InputError(f"spline: {n_control} control points, expected at least {DEGREE + 1}")
     spline = BSpline(_knots(n_control), np.eye(n_control), DEGREE)
@@ -38,15 +38,16 @@ def refinement_matrix(n_control: int) -> Tensor:
     parameters = torch.linspace(0, 1, 8 * fine, dtype=torch.float64)
     coarse_values = spline_matrix(n_control, parameters)
     fine_values = spline_matrix(fine, parameters)
-    return torch.linalg.lstsq(fine_values, coarse_values).solution
+    inserted: Tensor = torch.linalg.lstsq(fine_values, coarse_values).solution
+    return inserted
 
 
 def greville(n_control: int) -> Tensor:
-    """Return the Greville abscissae (K,): control values linear in them give a spline linear in its parameter."""
+    """Return the Greville abscissae (K,): control values linear in them give a linear spline."""
     knots = _knots(n_control)
     return torch.tensor([knots[i + 1 : i + 1 + DEGREE].mean() for i in range(n_control)], dtype=torch.float64)
 
 
 def _knots(n_control: int) -> np.ndarray:
     inner = np.linspace(0, 1, n_control - DEGREE + 1)
-    return np.r_[[0.0] * DEGREE, inner, [1.0] * DEGREE]
+    return np.concatenate([np.zeros(DEGREE), inner, np.ones(DEGREE)])

@@ -18,7 +18,8 @@ from .spline import greville, refined_count, refinement_matrix, spline_matrix
 _CHECKS_PER_LAYER = 4
 
 _USUAL = 0.5
-"""Usual size of r κ and of dr/ds in axons: an undulation or a bead much sharper than that is improbable a priori."""
+"""Usual size of r κ and of dr/ds in axons: an undulation or a bead much sharper than that is improbable a
+priori."""
 
 _GAUGE_ROWS = 2
 """The rows of uneven speed weigh as much as this many, however many layers there are."""
@@ -49,8 +50,8 @@ def _spline_matrices(n_control: int, n_radius: int, n_layers: int) -> _SplineMat
 def _with_vanishing_mean_error(layers: Tensor) -> Tensor:
     """Shift `layers` (L + 1, n, 3) so that straight lines between them have no mean error.
 
-    Chords of a curve x(s) with spacing h lie on its inner side by h²x″/12 in the mean. Moved out by that, the mesh
-    has the volume and length of the smooth tube to third order in h rather than second.
+    Chords of a curve x(s) with spacing h lie on its inner side by h²x″/12 in the mean. Moved out by that, the
+    mesh has the volume and length of the smooth tube to third order in h rather than second.
     """
     if len(layers) < 3:
         return layers
@@ -62,8 +63,8 @@ def _with_vanishing_mean_error(layers: Tensor) -> Tensor:
 class Tube(AbstractShape):
     """Shapes swept by a disc of varying radius along a curve, with flat closed ends.
 
-    The latent (P,) holds the control points of the centreline, x y z each (µm), then those of log(radius / µm).
-    Position and orientation are part of it: pose is estimated, never given.
+    The latent (P,) holds the control points of the centreline, x y z each (µm), then those of log(radius /
+    µm). Position and orientation are part of it: pose is estimated, never given.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ class Tube(AbstractShape):
         return disc(self.n_rings)
 
     @cached_property
-    def tets(self) -> Tensor:  # type: ignore[override]
+    def tets(self) -> Tensor:
         """Connectivity (T, 4), the same for every latent."""
         points, triangles = self._section
         return sweep_connectivity(triangles, len(points), self.n_layers)
@@ -130,7 +131,7 @@ class Tube(AbstractShape):
         return torch.cat([(control + weights @ offset).ravel(), log_radius])
 
     def split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the control points (K, 3), µm, and the control values of log-radius (Kr,) of `latent` (P,)."""
+        """Return the control points (K, 3), µm, and control values of log-radius (Kr,) of `latent` (P,)."""
         if latent.shape != (self.n_latent,):
             raise InputError(f"Tube: latent has shape {tuple(latent.shape)}, expected ({self.n_latent},)")
         return latent[: 3 * self.n_control].view(self.n_control, 3), latent[3 * self.n_control :]
@@ -150,9 +151,10 @@ class Tube(AbstractShape):
         return _with_vanishing_mean_error(centre[:, None] + radius[:, None, None] * spokes).reshape(-1, 3)
 
     def fold_margin(self, latent: Tensor) -> float:
-        """Return min(1 − r κ) along the curve, κ its curvature: the sweep is a local bijection while it is positive.
+        """Return min(1 − r κ) along the curve, κ its curvature.
 
-        r is that of the polygon's corners, which reach past the circle of the same area.
+        The sweep is a local bijection while it is positive. r is that of the polygon's
+        corners, which reach past the circle of the same area.
         """
         control, log_radius = self.split(latent.detach())
         s = torch.linspace(0, 1, _CHECKS_PER_LAYER * self.n_layers + 1, dtype=torch.float64)
@@ -167,10 +169,11 @@ class Tube(AbstractShape):
         return float((1 - reach * radius * curvature).min())
 
     def gauge(self, latent: Tensor) -> Tensor:
-        """Return residuals that the signal cannot see: uneven speed along the curve, and the centre of the points.
+        """Return residuals that the signal cannot see: uneven speed along the curve and the centre of points.
 
-        Points may slide along their own curve and the whole shape may be moved without any change of signal; keeping
-        these values (n_layers + 4,) small, dimensionless and µm, fixes both without touching the shape.
+        Points may slide along their own curve and the whole shape may be moved without any change of signal;
+        keeping these values (n_layers + 4,) small, dimensionless and µm, fixes both without touching the
+        shape.
         """
         control, _ = self.split(latent)
         speed = (self._at_layers.slope @ control).norm(dim=1)
@@ -180,8 +183,9 @@ class Tube(AbstractShape):
     def roughness(self, latent: Tensor) -> Tensor:
         """Return r κ (as a vector) and dr/ds along the curve over their usual size 1/2, (4 (n_layers + 1),).
 
-        The rows are weighted so that their squares sum to one for each length of a diameter that has the usual
-        size: the negative log of a Gaussian prior on smooth tubes, the same at any number of knots and layers.
+        The rows are weighted so that their squares sum to one for each length of a diameter that has the
+        usual size: the negative log of a Gaussian prior on smooth tubes, the same at any number of knots and
+        layers.
         """
         control, log_radius = self.split(latent)
         matrices = self._at_layers
@@ -193,7 +197,8 @@ class Tube(AbstractShape):
         widening = radius * (matrices.radial_slope @ log_radius) / speed
         diameters = (speed.mean() / (2 * radius.mean())).detach() / (self.n_layers + 1)
         rows = torch.cat([radius[:, None] * curvature, widening[:, None]], dim=1) / _USUAL
-        return (rows * diameters.sqrt()).ravel()
+        weighted: Tensor = (rows * diameters.sqrt()).ravel()
+        return weighted
 
     def fold_barrier(self, latent: Tensor) -> Tensor:
         """Return how far r κ exceeds 1/2 along the curve (n_layers + 1,), zero where it does not."""

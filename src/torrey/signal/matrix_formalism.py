@@ -31,7 +31,8 @@ _COARSER = 1.5
 the whole set is better than that difference (`benchmarks/accuracy.py`)."""
 
 _JUDGED = 24
-"""Measurements that the truncation is judged on: so many of the largest |q|, and of the most that is missing."""
+"""Measurements that the truncation is judged on: so many of the largest |q|, and of the most that is
+missing."""
 
 _RADIANS_PER_EDGE = {1: 1.0, 2: 2.0}
 """Phase that a pulse winds along a mean edge above which the mesh is called coarse, by element order."""
@@ -145,8 +146,8 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     """Estimate the largest error over S(0) that the cut leaves.
 
     The larger of two: what half of the modes would have changed, and what the missing modes take from the
-    signal in second order of the gradient. The second sees the modes across a thin shape when only those along
-    it are kept.
+    signal in second order of the gradient. The second sees the modes across a thin shape when only those
+    along it are kept.
     """
     if basis.modes.complete:
         return 0.0
@@ -170,9 +171,9 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
 def _missing_attenuation(basis: ModalBasis, acquisition: Acquisition) -> Tensor:
     """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above the cut.
 
-    R² is the variance of the position along q, over the shape, that the kept modes do not carry. Were all of it
-    on the one rate, this would be the attenuation that it causes, but for the correlation between the pulses,
-    which lessens it.
+    R² is the variance of the position along q, over the shape, that the kept modes do not carry. Were all of
+    it on the one rate, this would be the attenuation that it causes, but for the correlation between the
+    pulses, which lessens it.
     """
     q = acquisition.wave_vectors.detach().to(basis.moments)
     delta = acquisition.small_delta.to(q)
@@ -229,7 +230,8 @@ def _warn_coarse_mesh(mesh: TetMesh, acquisition: Acquisition, order: int) -> No
     if turn * edge > _RADIANS_PER_EDGE[order]:
         warnings.warn(
             f"the mesh may be too coarse for this gradient: a pulse winds {turn * edge:.2g} rad along a mean "
-            f"edge of {edge:.2g} µm, expected at most {_RADIANS_PER_EDGE[order]:g} with elements of order {order}",
+            f"edge of {edge:.2g} µm, expected at most {_RADIANS_PER_EDGE[order]:g} with elements of "
+            f"order {order}",
             AccuracyWarning,
             stacklevel=5,
         )

@@ -31,8 +31,8 @@ _MOST_REFINED = 64
 """Largest multiple of the base steps."""
 
 _STIFF = 12.0
-"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the error
-is then about hλ / 12 of it (`benchmarks/splitting.py`)."""
+"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
+error is then about hλ / 12 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_STEPS = (4, 8)
 """Fourth order: the Jacobian's error of about 1e-4 is below that of holding the modes fixed."""

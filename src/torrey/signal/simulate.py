@@ -17,7 +17,8 @@ def simulate(
 ) -> Tensor:
     r"""Simulate the diffusion MRI signal of a mesh with reflecting walls.
 
-    Solves the Bloch–Torrey equation ∂M/∂t = ∇·D∇M − M/T2 − i q(t)·x M with M(0) = 1 and integrates ρM at the echo.
+    Solves the Bloch–Torrey equation ∂M/∂t = ∇·D∇M − M/T2 − i q(t)·x M with M(0) = 1 and integrates ρM at the
+    echo.
 
     Parameters
     ----------
