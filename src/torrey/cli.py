@@ -158,12 +158,7 @@ def reconstruct(
     if (settings.shape == "vertices") != (template is not None):
         raise InputError("template: --shape vertices needs --template MESH, and no other shape has one")
     check_output_folder(output)
-    from .acquisition import read_tsv
-
-    table = read_tsv(signals)
-    if table.signal is None:
-        raise FileError(f"{signals}: holds a protocol and no signal; expected a column signal")
-    _reconstruct(table, _tissue(tissue), settings, template=template, output=output)
+    _reconstruct(*_measured(signals), _tissue(tissue), settings, template=template, output=output)
 
 
 @app.command
@@ -182,15 +177,29 @@ def demo(*, output: Output = Path("torrey-demo"), quick: bool = False) -> None:
     from .report.files import check_output_folder
 
     check_output_folder(output)
+    with as_file(files("torrey") / "data" / "bent_cylinder.tsv") as path:
+        measured = _measured(path)
+    settings = RunSettings(starts=1 if quick else None)
+    _reconstruct(*measured, _tissue(None), settings, template=None, output=output)
+
+
+def _measured(path: Path) -> tuple[SignalTable, Tensor]:
     from .acquisition import read_tsv
 
-    with as_file(files("torrey") / "data" / "bent_cylinder.tsv") as path:
-        table = read_tsv(path)
-    _reconstruct(table, _tissue(None), RunSettings(starts=1 if quick else None), template=None, output=output)
+    table = read_tsv(path)
+    if table.signal is None:
+        raise FileError(f"{path}: holds a protocol and no signal; expected a column signal")
+    return table, table.signal
 
 
 def _reconstruct(
-    table: SignalTable, tissue: Tissue, settings: RunSettings, *, template: Path | None, output: Path
+    table: SignalTable,
+    signal: Tensor,
+    tissue: Tissue,
+    settings: RunSettings,
+    *,
+    template: Path | None,
+    output: Path,
 ) -> None:
     from .mesh import read_mesh
 
@@ -211,7 +220,7 @@ def _reconstruct(
     starts = {} if settings.starts is None else {"n_starts": settings.starts}
     with fitting(settings.starts) as progress:
         result = inverse.reconstruct(
-            table.signal,
+            signal,
             table.acquisition,
             tissue,
             shape=shape,

@@ -32,9 +32,9 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("always", AccuracyWarning)
         otherwise = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if not issubclass(category, AccuracyWarning):
-                otherwise(message, category, *place)
+                otherwise(message, category, *place, **more)
             elif (text := one_line(message)) not in said:
                 said.add(text)
                 print(f"torrey: warning: {text}", file=sys.stderr)
