@@ -10,7 +10,8 @@ from torrey.fem.reduced import ReducedModel
 from torrey.signal import groups, pgse
 from torrey.signal.groups import group_measurements
 from torrey.signal.pgse import SPLITTING_TOLERANCE, pgse_jacobian, pgse_signal
-from torrey.signal.splitting import Pulse, divided_exponential
+from torrey.signal.splitting import Pulse
+from torrey.signal.splitting_adjoint import divided_exponential
 
 MODELS = {"rough": random_model(repeats=False), "degenerate": random_model(repeats=True)}
 

@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
 from .groups import MeasurementGroups, group_measurements
-from .splitting import Pulse, PulseCotangent, divided_exponential
+from .splitting import Pulse
+from .splitting_adjoint import PulseCotangent, divided_exponential, pulse_adjoint
 
 SPLITTING_TOLERANCE = 3e-5
 """Wanted error of the time splitting over S(0), a third of the default truncation error."""
@@ -66,10 +67,10 @@ def pgse_jacobian(
     n = len(model.magnetisation)
     columns = []
     for part in groups.chunks(16 * groups.wave_number.shape[1] * n * n):
-        pulse, _ = _accurate_pulse(model, groups, part)
+        pulse, end = _accurate_pulse(model, groups, part)
         pause = groups.pause[part]
         rough = replace(pulse, steps=tuple(m * pulse.steps[0] // _BASE_STEPS[0] for m in _JACOBIAN_STEPS))
-        cotangent = _cotangent(rough, pause, model.magnetisation, torch.ones_like(pause), each=True)
+        cotangent = _cotangent(rough, pause, model.magnetisation, end, torch.ones_like(pause), each=True)
         along = cotangent.rates.flatten(2) @ tangents.rates.flatten(1).mT
         dA = torch.einsum("gc,pcij->gpij", groups.axes[part], tangents.moments).flatten(2)
         along += pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ dA.mT)
@@ -96,7 +97,7 @@ class _Pgse(torch.autograd.Function):
         ctx.pulses, signals = [], []
         for part in groups.chunks(_floats_per_group(groups, len(start))):
             pulse, end = _accurate_pulse(model, groups, part)
-            ctx.pulses.append((part, pulse))
+            ctx.pulses.append((part, pulse, end))
             signals.append(_pair(pulse, groups.pause[part], end))
         return groups.scatter(torch.cat(signals))
 
@@ -109,8 +110,8 @@ class _Pgse(torch.autograd.Function):
         weight = groups.gather(cotangent)
         rates_bar, start_bar = torch.zeros_like(rates), torch.zeros_like(start)
         moments_bar, wave_bar = torch.zeros_like(moments), []
-        for part, pulse in ctx.pulses:
-            bar = _cotangent(pulse, groups.pause[part], start, weight[part], each=each)
+        for part, pulse, end in ctx.pulses:
+            bar = _cotangent(pulse, groups.pause[part], start, end, weight[part], each=each)
             axes = groups.axes[part]
             if each:
                 wave_bar.append(torch.einsum("gkij,cij->gkc", bar.position, moments))
@@ -160,11 +161,12 @@ def _pair(pulse: Pulse, pause: Tensor, end: Tensor) -> Tensor:
     return (decay * (end.real.square() + end.imag.square())).sum(1)
 
 
-def _cotangent(pulse: Pulse, pause: Tensor, start: Tensor, weight: Tensor, *, each: bool) -> PulseCotangent:
+def _cotangent(
+    pulse: Pulse, pause: Tensor, start: Tensor, end: Tensor, weight: Tensor, *, each: bool
+) -> PulseCotangent:
     """Pull `weight` (G, C) on the signals back; `each` keeps measurements apart."""
-    end, _ = pulse.propagate(start)
     decay = torch.exp(-pause[:, None, :] * pulse.rates[:, None])
-    bar = pulse.adjoint(start, 2 * weight[:, None, :] * decay * end, each=each)
+    bar = pulse_adjoint(pulse, start, 2 * weight[:, None, :] * decay * end, each=each)
     rates = bar.rates if each else bar.rates.sum((0, 1), keepdim=True)
     rates = rates + _pause_cotangent(pulse.rates, pause, end, weight, each=each)
     return PulseCotangent(rates, bar.position, bar.start)
