@@ -212,11 +212,11 @@ def test_build_names_the_table():
     def made(template, *, size=1):
         return template + size
 
-    assert build(made, {"size": 4}, 1, table="t") == 5
+    assert build(made, {"size": 4}, table="t", template=1) == 5
     with pytest.raises(InputError, match=r"\[t\]: unknown option template; expected size"):
-        build(made, {"template": 4}, 1, table="t")
+        build(made, {"template": 4}, table="t", template=1)
     with pytest.raises(InputError, match=r"\[t\]: an option has the wrong type"):
-        build(made, {"size": "big"}, 1, table="t")
+        build(made, {"size": "big"}, table="t", template=1)
 
 
 ITERATIONS = [Iteration(0, "low b", 0, 0.1, 0.0), Iteration(1, "all b", 3, 0.02, 1.0)]

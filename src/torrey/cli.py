@@ -214,7 +214,7 @@ def _reconstruct(
     if mesh is None:
         shape = build(shapes.Tube, options.get("tube", {}), table="tube")
     else:
-        shape = build(shapes.Vertices, options.get("vertices", {}), mesh, table="vertices")
+        shape = build(shapes.Vertices, options.get("vertices", {}), table="vertices", template=mesh)
     method = inverse.LevenbergMarquardt if settings.optimiser == "lm" else inverse.Adam
     optimiser = build(method, options.get(settings.optimiser, {}), table=settings.optimiser)
     starts = {} if settings.starts is None else {"n_starts": settings.starts}

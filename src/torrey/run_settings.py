@@ -103,18 +103,18 @@ def load_settings(path: Path | None, **flags: Any) -> RunSettings:
     return RunSettings(**values | given)
 
 
-def build(made: type, options: Mapping[str, Any], *args: Any, table: str) -> Any:
-    """Return `made(*args, **options)`, with unknown options reported as those of `[table]`."""
+def build(made: type, options: Mapping[str, Any], *, table: str, **given: Any) -> Any:
+    """Return `made(**given, **options)`, with unknown options reported as those of `[table]`."""
     known = [
         name
         for name, parameter in inspect.signature(made).parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ][len(args) :]
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in given
+    ]
     for name in options:
         if name not in known:
             raise InputError(f"[{table}]: unknown option {name}; expected {', '.join(known)}")
     try:
-        return made(*args, **options)
+        return made(**given, **options)
     except TypeError as error:
         raise InputError(f"[{table}]: an option has the wrong type: {error}") from error
 

@@ -21,7 +21,7 @@ class Adam:
     Parameters
     ----------
     learning_rate : float
-        Length of a first step of each unknown, in its own unit.
+        Length of a first step of each unknown, in its own unit: µm for a vertex.
     max_iterations : int
         Gradients at most.
     loss_multiplier : float
@@ -38,7 +38,7 @@ class Adam:
         When a value is not positive.
     """
 
-    learning_rate: float
+    learning_rate: float = 0.02
     max_iterations: int = 750
     loss_multiplier: float = 1.0
     patience: int = 100

@@ -32,8 +32,6 @@ _TRIES = 50
 _MOST_PARAMETERS = 400
 """Parameters up to which a Jacobian is formed; with more, first-order descent is the default."""
 
-_DESCENT = Adam(learning_rate=0.02)
-
 
 def reconstruct(
     signal: Tensor,
@@ -92,7 +90,7 @@ def reconstruct(
     began = time.perf_counter()
     shape = Tube(n_control=7, n_radius=11) if shape is None else shape
     if optimiser is None:
-        optimiser = _DESCENT if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt(gain_tolerance=1e-2)
+        optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt(gain_tolerance=1e-2)
     if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
         raise InputError(
             f"optimiser: LevenbergMarquardt takes a Jacobian with a column for each of the {shape.n_latent} "
