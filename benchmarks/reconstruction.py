@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import torrey
-from table import machine, save_table
+from common import Report
 from torrey.acquisition import electrostatic_directions
 from torrey.mesh import Surface, disc, sweep_connectivity, tetrahedralize
 from torrey.mesh.surface import boundary_triangles
@@ -138,6 +138,8 @@ HEADER = [
     "s a start",
 ]
 
+WIDTHS = (13, 8, 12, 9, 16, 16, 8, 13, 7, 28, 9, 11)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -148,13 +150,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=SHAPES, choices=SHAPES)
     arguments = parser.parse_args()
     jobs = [(name, snr) for snr in (None, SNR) for name in arguments.only]
+    report = Report("reconstruction")
+    report(__doc__ or "")
+    report.row(*HEADER, widths=WIDTHS)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(case, name, snr, arguments.starts) for name, snr in jobs]
-        rows = []
-        for future in futures:
-            rows.append(future.result())
-            print("  ".join(rows[-1]), flush=True)
-    save_table("reconstruction", [__doc__ or "", machine()], HEADER, rows)
+        for future in [pool.submit(case, name, snr, arguments.starts) for name, snr in jobs]:
+            report.row(*future.result(), widths=WIDTHS)
+            report.write()
 
 
 if __name__ == "__main__":

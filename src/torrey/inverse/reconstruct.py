@@ -20,7 +20,7 @@ from ..shape import AbstractShape, Tube
 from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
-from .fit import MODEL_FLOOR, ORDER, Fit, fit_start
+from .fit import MODEL_FLOOR, ORDER, Fit, Fitter
 from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
@@ -66,7 +66,8 @@ def reconstruct(
     optimiser : LevenbergMarquardt or Adam, optional
         Levenberg–Marquardt by default, Adam for shapes of more than 400 parameters.
     n_starts : int
-        Starts: the first straight along the long axis that the signal suggests, the others bent at random.
+        Starts: cylinders of the size and axis that the signal suggests, bent at random (for Adam the first is
+        straight).
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
@@ -105,24 +106,22 @@ def reconstruct(
     sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else stages(shape)[-1:]
     history: list[Iteration] = []
     fits: list[Fit] = []
-    for start, latent in enumerate(_starts(sequence[0], measurement, tissue, n_starts, generator)):
+    first_latents = _starts(
+        sequence[0],
+        measurement,
+        tissue,
+        count=n_starts,
+        straight=isinstance(optimiser, Adam),
+        generator=generator,
+    )
+    for start, latent in enumerate(first_latents):
 
         def report(stage: str, iteration: int, misfit: float, start: int = start) -> None:
             history.append(Iteration(start, stage, iteration, misfit, time.perf_counter() - began))
             if progress is not None:
                 progress(history[-1])
 
-        fits.append(
-            fit_start(
-                sequence,
-                shape,
-                latent,
-                measurement=measurement,
-                tissue=tissue,
-                optimiser=optimiser,
-                report=report,
-            )
-        )
+        fits.append(Fitter(measurement, tissue, optimiser, report).run(sequence, shape, latent))
     best = min(fits, key=lambda fit: fit.cost)
     mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
     require_valid(mesh, name="reconstructed mesh")
@@ -145,15 +144,25 @@ def reconstruct(
 
 
 def _starts(
-    first: Stage, measurement: Measurement, tissue: Tissue, count: int, generator: torch.Generator
+    first: Stage,
+    measurement: Measurement,
+    tissue: Tissue,
+    *,
+    count: int,
+    straight: bool,
+    generator: torch.Generator,
 ) -> list[Tensor]:
+    """Return first latents; `straight` makes the first of them straight, as published.
+
+    A straight tube is a saddle for second-order steps: bending it either way changes the signal alike.
+    """
     extent = estimate_extent(
         measurement.attenuation,
         measurement.acquisition,
         diffusivity=float(tissue.diffusion_tensor.detach().trace()) / 3,
         volume=_volume_of(measurement, tissue),
     )
-    latents = [first.shape.initial(extent, generator=None)]
+    latents = [first.shape.initial(extent, generator=None)] if straight else []
     for _ in range(_TRIES * count):
         if len(latents) == count:
             return latents

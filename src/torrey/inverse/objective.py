@@ -1,0 +1,51 @@
+"""What a fit minimises: residuals in standard deviations, and those of the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..shape import AbstractShape
+from .forward import ForwardModel, Prediction
+from .levenberg_marquardt import LeastSquares
+
+_GAUGE = 0.1
+"""Looseness, µm and relative speed, of what no signal sees."""
+
+_BARRIER = 0.05
+"""Looseness of the barrier before a fold, in (rκ)²."""
+
+
+def prior(shape: AbstractShape, latent: Tensor) -> Tensor:
+    """Return the residuals (·,) of the prior: even speed, smoothness, and distance from a fold."""
+    return torch.cat(
+        [
+            shape.gauge(latent) / _GAUGE,
+            shape.roughness(latent),
+            shape.fold_barrier(latent) / _BARRIER,
+        ]
+    )
+
+
+def penalised_least_squares(model: ForwardModel, target: Tensor, unit: float) -> LeastSquares:
+    """Return the problem ½|(S(z) − `target`)/`unit`|² + ½|prior(z)|², `target` (N,) and `unit` as signals."""
+    return LeastSquares(lambda latent: _Point(model.at(latent), target, unit), model.admissible)
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    prediction: Prediction
+    target: Tensor
+    unit: float
+
+    @property
+    def residual(self) -> Tensor:
+        data = (self.prediction.predicted - self.target) / self.unit
+        return torch.cat([data, prior(self.prediction.model.shape, self.prediction.latent)])
+
+    def linearise(self) -> tuple[Tensor, Tensor]:
+        at, shape = self.prediction.linearise(), self.prediction.model.shape
+        slope = torch.func.jacfwd(lambda latent: prior(shape, latent))(self.prediction.latent)
+        return torch.cat([at.jacobian / self.unit, slope]), at.metric
