@@ -50,35 +50,49 @@ class Stage:
 
 
 def stages(shape: AbstractShape) -> tuple[Stage, ...]:
-    """Return the stages that lead to `shape`, the last one at its full number of parameters."""
+    """Return the stages that lead to `shape`, the last one at its full number of parameters.
+
+    Raises
+    ------
+    InputError
+        When knots put in the middle of spans do not lead to the counts of a tube.
+    """
     if not isinstance(shape, Tube):
-        return (Stage("all", shape, 1.2, 2e-4, float("inf")),)
+        return (only_stage(shape),)
+    _require_reachable(shape)
     first = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
     middle = replace(first, n_control=min(5, shape.n_control), n_radius=min(7, shape.n_radius), n_layers=12)
-    last = replace(shape, n_rings=1, n_layers=max(12, min(shape.n_layers, 16)))
     return (
         Stage("size", first, 2.2, 2e-2, _LOW_B, 30),
         Stage("bend", first, 2.0, 2e-3, _LOW_B, 40),
         Stage("form", middle, 1.5, 1e-3, float("inf"), 60),
-        Stage("detail", last, 1.3, 2e-4, float("inf")),
+        only_stage(shape),
     )
+
+
+def only_stage(shape: AbstractShape) -> Stage:
+    """Return the stage that fits all of `shape` to all measurements."""
+    if not isinstance(shape, Tube):
+        return Stage("all", shape, 1.2, 2e-4, float("inf"))
+    last = replace(shape, n_rings=1, n_layers=max(12, min(shape.n_layers, 16)))
+    return Stage("detail", last, 1.3, 2e-4, float("inf"))
 
 
 def _insert_knots(before: Tube, latent: Tensor, after: Tube) -> Tensor:
     tube = before
     while (tube.n_control, tube.n_radius) != (after.n_control, after.n_radius):
         centreline, radius = tube.n_control < after.n_control, tube.n_radius < after.n_radius
-        if not (centreline or radius):
-            raise InputError(
-                f"Tube: n_control {after.n_control} and n_radius {after.n_radius} cannot be reached by "
-                f"halving spans; expected from {', '.join(map(str, _reachable()))}"
-            )
         tube, latent = tube.refined(latent, centreline=centreline, radius=radius)
     return latent
 
 
-def _reachable() -> list[int]:
-    counts = [4]
-    while counts[-1] < 60:
-        counts.append(refined_count(counts[-1]))
-    return counts
+def _require_reachable(tube: Tube) -> None:
+    for name in ("n_control", "n_radius"):
+        wanted, counts = getattr(tube, name), [4]
+        while counts[-1] < wanted:
+            counts.append(refined_count(counts[-1]))
+        if counts[-1] != wanted:
+            raise InputError(
+                f"Tube: {name} is {wanted}, which halving spans does not reach; "
+                f"expected one of {', '.join(map(str, counts))}"
+            )
