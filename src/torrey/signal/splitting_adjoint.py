@@ -1,7 +1,7 @@
 r"""The adjoint of a split pulse: from the cotangent of its end to those of Λ, A and ν.
 
 The product of `splitting` run backwards. Derivatives of exp in a matrix direction are divided differences of
-its eigenvalues (Daleckii and Krein, 1965): they need no eigenvector derivative and hold for equal eigenvalues.
+its eigenvalues (Daleckii and Krein, 1965): no eigenvector derivative, and equal eigenvalues do no harm.
 The numerators of those of the phase factors telescope: each contributes ⟨in⟩ − ⟨out⟩ of cotangent ⊗ state.
 """
 
