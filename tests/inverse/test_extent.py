@@ -20,8 +20,8 @@ PROTOCOLS = {
 
 AXES = ((0.0, 0.0, 1.0), (1.0, 2.0, 3.0), (-1.0, 0.2, 0.0))
 
-WITHIN = 0.15
-"""Half of the grid's 11 % in length, and twice as much from the third term of the cumulants."""
+WITHIN = 0.05
+"""The approximation leaves 3 % in the length where only strong gradients are seen, 2 % elsewhere."""
 
 
 def protocol(name):
@@ -92,12 +92,21 @@ def test_cylinder_of_known_volume(name, radius, length, axis):
     ],
 )
 def test_cylinder_of_unknown_volume(name, radius, length, axis):
-    """Wide enough to attenuate across: a thin one's radius leaves no trace in a signal over S(0)."""
+    """Wide enough to attenuate across; radii are tried in steps of 10 %."""
     signal, acquisition, axis = case(name, radius, length, axis)
     extent = estimate_extent(signal, acquisition, diffusivity=DIFFUSIVITY, volume=None)
     assert extent.length == pytest.approx(length, rel=WITHIN)
-    assert extent.radius == pytest.approx(radius, rel=WITHIN)
+    assert extent.radius == pytest.approx(radius, rel=0.15)
     assert abs(float(extent.axis @ axis)) > math.cos(math.radians(5))
+
+
+@pytest.mark.parametrize("name", ["shells", "long pulses", "no b = 0"])
+def test_a_thin_cylinder_of_unknown_volume_starts_too_wide_rather_than_too_thin(name):
+    """Its radius leaves no trace: it attenuates by less than 0.5 % across."""
+    signal, acquisition, _ = case(name, 0.7, 12.0, AXES[1])
+    extent = estimate_extent(signal, acquisition, diffusivity=DIFFUSIVITY, volume=None)
+    assert extent.length == pytest.approx(12.0, rel=WITHIN)
+    assert 0.7 < extent.radius < 2.5
 
 
 @pytest.mark.parametrize("volume", [None, 188.5])
@@ -110,16 +119,15 @@ def test_any_signal_of_a_strong_protocol_gives_an_extent(level, volume):
     )
     extent = estimate_extent(level + 0.02 * noise, acquisition, diffusivity=DIFFUSIVITY, volume=volume)
     assert 1.5 <= extent.length <= 80
-    assert 0 < extent.radius <= extent.length / 1.9
+    assert 0 < extent.radius <= extent.length / (2 - 1e-9)
     assert float(extent.axis.norm()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("volume", [1.0, 30.0, 1e3, 3e4])
+@pytest.mark.parametrize("volume", [0.1, 30.0, 1e3, 1e6])
 def test_length_and_radius_have_the_volume(volume):
     """At any volume, whatever the signal says, a cylinder longer than wide is offered."""
     acquisition = protocol("shells")
     signal = torch.exp(-acquisition.bvals / 1000)
     extent = estimate_extent(signal, acquisition, diffusivity=DIFFUSIVITY, volume=volume)
     assert math.pi * extent.radius**2 * extent.length == pytest.approx(volume, rel=1e-12)
-    # the grid's steps leave 6 % in the ratio
-    assert extent.length > 1.9 * extent.radius
+    assert extent.length >= (2 - 1e-9) * extent.radius

@@ -6,12 +6,13 @@ In the Gaussian phase approximation a closed domain attenuates by
 
 with λₙ the decay rates of its modes and Bₙ their shares of the variance of position along the gradient
 (Murday and Cotts, J. Chem. Phys. 48, 4938 (1968)). The axis is that of the largest variance; length and
-radius are those of the cylinder that fits best, found on a grid.
+radius are those of the cylinder that fits best, by trial.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from scipy.special import jnp_zeros
@@ -23,9 +24,15 @@ from ..shape.base import Extent
 _TRUSTED = 0.3
 """Attenuation above which the Gaussian phase approximation is used; below, noise and higher moments rule."""
 
-_LENGTHS = torch.logspace(math.log10(1.5), math.log10(80), 40, dtype=torch.float64)
-_RADII = torch.logspace(math.log10(0.4), math.log10(15), 40, dtype=torch.float64)
-"""µm; steps of 10 %, which a fit makes good at once."""
+_SHORTEST, _LONGEST = 1.5, 80.0
+_THINNEST, _WIDEST = 0.4, 15.0
+"""µm; sizes that are looked at where no volume bounds them."""
+
+_N_SIZES = 40
+"""Sizes that are tried, 10 % apart; a second grid lies between the neighbours of the best length."""
+
+_ERROR = 5e-3
+"""Error of the approximation over S(0), below which it does not tell two radii apart."""
 
 _N_MODES = 6
 
@@ -52,20 +59,72 @@ def estimate_extent(
     axis = _longest_axis(level, q * acquisition.small_delta[rows, None])
     along = (q @ axis).square()
     across = q.square().sum(1) - along
-    timing = (acquisition.small_delta[rows], acquisition.big_delta[rows])
-    slab = _exponent(*_slab_modes(_LENGTHS, diffusivity), *timing) * along
-    disc = _exponent(*_disc_modes(_RADII, diffusivity), *timing) * across
-    misfit = (torch.exp(-slab[:, None] - disc) - level).square().sum(2)
-    lengths, radii = torch.meshgrid(_LENGTHS, _RADII, indexing="ij")
-    unlikely = lengths < 2 * radii
-    if volume is not None:
-        # the nearest of the grid's radii to the one that the volume leaves
-        unlikely = unlikely | (radii / (volume / (math.pi * lengths)).sqrt()).log().abs().gt(0.06)
-    best = int(torch.where(unlikely, math.inf, misfit).argmin())
-    length, radius = float(lengths.ravel()[best]), float(radii.ravel()[best])
-    if volume is not None:
-        radius = math.sqrt(volume / (math.pi * length))
-    return Extent(length, radius, axis)
+    weighting = _Weighting(
+        along, across, acquisition.small_delta[rows], acquisition.big_delta[rows], diffusivity
+    )
+    if volume is None:
+        return Extent(*_free_cylinder(level, weighting), axis)
+    return Extent(*_cylinder_of_volume(volume, level, weighting), axis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Weighting:
+    """q² along and across the axis, (rad/(µm ms))², δ and Δ, ms, all (N,), and the diffusivity, µm²/ms."""
+
+    along: Tensor
+    across: Tensor
+    small_delta: Tensor
+    big_delta: Tensor
+    diffusivity: float
+
+    def of_lengths(self, lengths: Tensor) -> Tensor:
+        """Return −ln S/S(0) (K, N) between walls `lengths` (K,) µm apart."""
+        modes = _slab_modes(lengths, self.diffusivity)
+        return _exponent(*modes, self.small_delta, self.big_delta) * self.along
+
+    def of_radii(self, radii: Tensor) -> Tensor:
+        """Return −ln S/S(0) (K, N) across cylinders of `radii` (K,), µm."""
+        modes = _disc_modes(radii, self.diffusivity)
+        return _exponent(*modes, self.small_delta, self.big_delta) * self.across
+
+
+def _cylinder_of_volume(volume: float, level: Tensor, weighting: _Weighting) -> tuple[float, float]:
+    # no shorter than wide: L³ ≥ 4V/π
+    shortest = (4 * volume / math.pi) ** (1 / 3)
+    lengths = _spread(shortest, max(_LONGEST, 4 * shortest), 10 * _N_SIZES)
+    radii = (volume / (math.pi * lengths)).sqrt()
+    attenuation = torch.exp(-weighting.of_lengths(lengths) - weighting.of_radii(radii))
+    best = int((attenuation - level).square().sum(1).argmin())
+    return float(lengths[best]), float(radii[best])
+
+
+def _free_cylinder(level: Tensor, weighting: _Weighting) -> tuple[float, float]:
+    """Return length and radius of the widest cylinder that explains `level`.
+
+    A thin shape hardly attenuates across, and many radii explain the same signal. From too wide a start a fit
+    finds the true radius; from too thin a one it bends the tube where it should widen it.
+    """
+    radii, lengths = _spread(_THINNEST, _WIDEST, _N_SIZES), _spread(_SHORTEST, _LONGEST, _N_SIZES)
+    coarse, _ = _best_length(lengths, radii, level, weighting)
+    fine = _spread(
+        float(lengths[max(coarse - 1, 0)]), float(lengths[min(coarse + 1, _N_SIZES - 1)]), _N_SIZES // 2
+    )
+    best, misfit = _best_length(fine, radii, level, weighting)
+    explained = misfit <= misfit.min() + _ERROR**2
+    return float(fine[best]), float(radii[explained].max())
+
+
+def _best_length(lengths: Tensor, radii: Tensor, level: Tensor, weighting: _Weighting) -> tuple[int, Tensor]:
+    """Return the best of `lengths`, and the mean-square misfit of every one of `radii` (K,) with it."""
+    exponent = weighting.of_lengths(lengths)[:, None] + weighting.of_radii(radii)
+    misfit = (torch.exp(-exponent) - level).square().mean(2)
+    misfit = torch.where(lengths[:, None] < 2 * radii, math.inf, misfit)
+    best = int(misfit.min(1).values.argmin())
+    return best, misfit[best]
+
+
+def _spread(least: float, most: float, count: int) -> Tensor:
+    return torch.logspace(math.log10(least), math.log10(most), count, dtype=torch.float64)
 
 
 def _usable(attenuation: Tensor, acquisition: Acquisition) -> Tensor:
