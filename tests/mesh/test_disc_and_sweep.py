@@ -7,7 +7,7 @@ from torrey.errors import InputError
 from torrey.mesh import TetMesh
 from torrey.mesh.disc import disc
 from torrey.mesh.sweep import sweep_connectivity
-from torrey.mesh.tetmesh import tet_volumes
+from torrey.mesh.volumes import tet_volumes
 
 
 def signed_areas(points, triangles):

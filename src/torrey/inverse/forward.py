@@ -12,7 +12,7 @@ from ..acquisition import Acquisition
 from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
-from ..mesh.tetmesh import tet_volumes
+from ..mesh.volumes import tet_volumes
 from ..shape import AbstractShape
 from ..signal.matrix_formalism import Operators
 from ..signal.pgse import pgse_jacobian, pgse_signal

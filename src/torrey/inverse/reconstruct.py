@@ -25,7 +25,7 @@ from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
 from .result import Iteration, Posterior, Reconstruction
-from .stages import Stage, stages
+from .stages import Stage, only_stage, stages
 
 _TRIES = 50
 
@@ -62,7 +62,7 @@ def reconstruct(
     tissue : Tissue
         Diffusivity, T2 and spin density, taken as known.
     shape : AbstractShape, optional
-        What shapes are considered; `Tube(n_control=7, n_radius=11)` by default.
+        What shapes are considered; `Tube()` by default.
     optimiser : LevenbergMarquardt or Adam, optional
         Levenberg–Marquardt by default, Adam for shapes of more than 400 parameters.
     n_starts : int
@@ -89,7 +89,7 @@ def reconstruct(
         When signal, protocol, noise or settings are wrong.
     """
     began = time.perf_counter()
-    shape = Tube(n_control=7, n_radius=11) if shape is None else shape
+    shape = Tube() if shape is None else shape
     if optimiser is None:
         optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt(gain_tolerance=1e-2)
     if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
@@ -103,7 +103,7 @@ def reconstruct(
     seed = generator.initial_seed()
     measurement = check_measurement(signal, acquisition, normalised=normalised, sigma=sigma)
     # the paper descends in the full latent; second-order steps go from coarse to fine
-    sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else stages(shape)[-1:]
+    sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else (only_stage(shape),)
     history: list[Iteration] = []
     fits: list[Fit] = []
     first_latents = _starts(

@@ -21,8 +21,8 @@ from .templates import box as box
 from .templates import cylinder as cylinder
 from .templates import sphere as sphere
 from .tetmesh import TetMesh as TetMesh
-from .tetmesh import tet_volumes as tet_volumes
 from .tetrahedralize import tetrahedralize as tetrahedralize
 from .validate import MeshReport as MeshReport
 from .validate import require_valid as require_valid
 from .validate import validate as validate
+from .volumes import tet_volumes as tet_volumes

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
 from .faces import same_rows, tet_faces
+from .volumes import tet_volumes
 
 
 def consistent_orientation(vertices: Tensor, tets: Tensor) -> Tensor:
@@ -21,8 +22,6 @@ def consistent_orientation(vertices: Tensor, tets: Tensor) -> Tensor:
     (left negative, for `validate` to report). Each face-connected part is then turned to positive total
     volume.
     """
-    from .tetmesh import tet_volumes
-
     volumes = tet_volumes(vertices, tets)
     if bool((volumes > 0).all()):
         return tets

@@ -12,7 +12,8 @@ from ..errors import InputError
 from .disc import disc
 from .subdivide import subdivide
 from .sweep import sweep_connectivity
-from .tetmesh import TetMesh, tet_volumes
+from .tetmesh import TetMesh
+from .volumes import tet_volumes
 
 
 def sphere(radius: float, *, resolution: int = 4) -> TetMesh:

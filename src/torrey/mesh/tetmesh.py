@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import MeshError
 from .orientation import consistent_orientation
 from .surface import Surface, boundary_triangles
+from .volumes import tet_volumes
 
 if TYPE_CHECKING:
     from .validate import MeshReport
@@ -133,14 +134,6 @@ class TetMesh:
             tets=self.tets.to(vertices.device),
             compartments=self.compartments.to(vertices.device),
         )
-
-
-def tet_volumes(vertices: Tensor, tets: Tensor) -> Tensor:
-    """Return the signed volumes (T,) of `tets` (T, 4) over `vertices` (..., V, 3), µm³."""
-    corners = vertices[..., tets, :]
-    a, b, c = (corners[..., i, :] - corners[..., 0, :] for i in (1, 2, 3))
-    volumes: Tensor = (a * torch.linalg.cross(b, c)).sum(-1) / 6
-    return volumes
 
 
 def _check_arrays(vertices: Tensor, tets: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 from ..errors import MeshError
 from .faces import same_rows, tet_faces
 from .orientation import face_pairs
-from .tetmesh import TetMesh
+
+if TYPE_CHECKING:
+    from .tetmesh import TetMesh
 
 DEGENERATE = 1e-9
 """A tet whose volume is below this fraction of its longest edge cubed is flat to round-off."""

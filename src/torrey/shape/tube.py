@@ -77,8 +77,8 @@ class Tube(AbstractShape):
         n_layers + 1 sections. The cross-section has the area of the disc.
     """
 
-    n_control: int = 4
-    n_radius: int = 4
+    n_control: int = 7
+    n_radius: int = 11
     n_rings: int = 2
     n_layers: int = 20
 
