@@ -53,7 +53,7 @@ def accuracy(report: Report) -> None:
         "sphere": sphere(3.0, resolution=4),
     }
     report(
-        "Relative error of directional derivatives: exact mode and fixed basis at a cut of 1 µm, complete basis"
+        "Relative error of directional derivatives: exact and fixed basis at a cut of 1 µm, complete basis"
     )
     widths = (16, 8, 8, 8, 11, 11, 11)
     report.row("shape", "nodes", "modes", "field", "exact", "fixed", "complete", widths=widths)
