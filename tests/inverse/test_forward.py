@@ -102,7 +102,8 @@ def test_the_signal_does_not_see_translation():
     shift = torch.zeros(TUBE.n_latent, 3, dtype=torch.float64)
     for axis in range(3):
         shift[axis:15:3, axis] = 1.0
-    assert (J @ shift).abs().max() < 1e-9 * J.abs().max()
+    # the derivative of the phase factors is taken to 1e-5
+    assert (J @ shift).abs().max() < 1e-4 * J.abs().max()
 
 
 def test_unnormalised_signal_grows_as_the_volume():
@@ -120,18 +121,27 @@ def test_unnormalised_signal_grows_as_the_volume():
     )
 
 
-def test_metric_is_the_mean_square_displacement_of_the_surface():
+def test_metric_is_the_mean_square_displacement_of_the_vertices():
     forward = model()
     latent = bent()
     metric = forward.at(latent).linearise().metric
-    surface = torch.unique(TUBE.mesh(latent).boundary)
     generator = torch.Generator().manual_seed(5)
     for _ in range(3):
         d = torch.randn(TUBE.n_latent, generator=generator, dtype=torch.float64)
         h = 1e-4 / float(d.norm())
-        moved = (TUBE.vertices(latent + h * d) - TUBE.vertices(latent - h * d))[surface] / (2 * h)
+        moved = (TUBE.vertices(latent + h * d) - TUBE.vertices(latent - h * d)) / (2 * h)
         assert float(d @ metric @ d) == pytest.approx(float(moved.square().sum(1).mean()), rel=1e-6)
     assert torch.allclose(metric, metric.T)
+
+
+def test_metric_damps_every_free_vertex():
+    """A direction without displacement would have no limit to a damped step."""
+    shape = Vertices(template=cylinder(1.8, 8.0, n_rings=1, n_layers=5))
+    latent = torch.zeros(shape.n_latent, dtype=torch.float64)
+    metric = model(shape=shape, n_modes=20, order=1).at(latent).linearise().metric
+    values = torch.linalg.eigvalsh(metric)
+    # of a latent the smoothing leaves 1/(1 + 16 λ), λ at most twice the largest degree, here about 28
+    assert float(values[0]) > 1e-6 * float(values[-1])
 
 
 def test_free_vertices_have_the_jacobian_of_their_differences():

@@ -30,7 +30,7 @@ class Linearisation:
     jacobian : (N, P) Tensor
         Its derivative in the latent, with the modes held fixed.
     metric : (P, P) Tensor
-        G with dᵀGd the mean square displacement of the surface, µm², for a change d of the latent.
+        G with dᵀGd the mean square displacement of the vertices, µm², for a change d of the latent.
     """
 
     predicted: Tensor
@@ -162,7 +162,7 @@ class Prediction:
             jacobian = (jacobian - self.predicted[:, None] * slope) / mesh.volume
         else:
             jacobian = jacobian * model._scale[:, None]
-        return Linearisation(self.predicted, jacobian, _displacement_metric(mesh, displacements))
+        return Linearisation(self.predicted, jacobian, _displacement_metric(displacements))
 
 
 def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:
@@ -172,6 +172,7 @@ def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:
     return torch.einsum("pvi,vi->p", displacements, gradient)
 
 
-def _displacement_metric(mesh: TetMesh, displacements: Tensor) -> Tensor:
-    on_surface = displacements[:, torch.unique(mesh.boundary)].flatten(1)
-    return on_surface @ on_surface.T / (on_surface.shape[1] / 3)
+def _displacement_metric(displacements: Tensor) -> Tensor:
+    # of the inner vertices too: what moves them alone would not be damped at all
+    flat = displacements.flatten(1)
+    return flat @ flat.T / (flat.shape[1] / 3)

@@ -1,8 +1,8 @@
 r"""Levenberg–Marquardt: damped Gauss–Newton steps from the exact Jacobian.
 
-Minimises ½|F(x)|² by x ← x − (JᵀJ + μG)⁻¹JᵀF. The damping measures a step by the surface displacement it
-causes, G, not by the numbers of the latent. μ follows the ratio of actual to predicted gain (Nielsen,
-IMM-REP-1999-05). A trial that is not admissible (a fold) counts as one without gain.
+Minimises ½|F(x)|² by x ← x − (JᵀJ + μG)⁻¹JᵀF. The damping measures a step by the displacement it causes, G,
+not by the numbers of the latent. μ follows the ratio of actual to predicted gain (Nielsen, IMM-REP-1999-05).
+A trial that is not admissible (a fold) counts as one without gain.
 """
 
 from __future__ import annotations
