@@ -65,6 +65,16 @@ def test_counts_that_halving_does_not_reach(n_control, n_radius, message):
     assert only_stage(shape).shape.n_latent == shape.n_latent
 
 
+def test_early_stages_see_weak_gradients():
+    first = stages(Tube())[0]
+    bvals = torch.tensor([0.0, 0.0, 500, 1500, 2000, 4000], dtype=torch.float64)
+    assert first.rows(bvals).tolist() == [True, True, True, True, False, False]
+    # where none is weak, a third
+    strong = torch.tensor([0.0, 0, 0, 3000, 3000.001, 6000, 6000, 6000, 9000], dtype=torch.float64)
+    assert first.rows(strong).tolist() == [True] * 5 + [False] * 4
+    assert stages(Tube())[-1].rows(strong).all()
+
+
 def test_other_shapes_have_one_stage():
     shape = Vertices(template=cylinder(1.5, 6.0, n_rings=1, n_layers=3))
     (stage,) = stages(shape)

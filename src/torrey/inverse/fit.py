@@ -36,7 +36,7 @@ _CORRECTIONS = 3
 _STILL = 0.3
 """Change of the correction over σ that means nothing."""
 
-_NOISY, _NOISY_COARSENING = 5e-3, 1.25
+_NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
 1e-3 before it is corrected, then stays far below the noise."""
 
@@ -87,7 +87,7 @@ class Fitter:
         for stage in sequence[:-1]:
             latent = stage.carry(before, latent)
             before = stage.shape
-            rows = self.measurement.acquisition.bvals <= stage.max_bval
+            rows = stage.rows(self.measurement.acquisition.bvals)
             model = self._model(stage, latent).measuring(rows)
             target = self.measurement.signal[rows]
             sigma = max(stage.sigma, self._noise(unexplained))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..acquisition import Acquisition
 from ..errors import InputError
 
-_WEAK = 100.0
+WEAK = 100.0
 """s/mm² under which a measurement counts as b = 0 when S(0) is estimated."""
 
 
@@ -67,7 +67,7 @@ def check_measurement(
     values = _real(values)
     if sigma is not None and not 0 < sigma < 1:
         raise InputError(f"sigma: {sigma} is not between 0 and 1, the noise over S(0)")
-    if not bool((acquisition.bvals > _WEAK).any()):
+    if not bool((acquisition.bvals > WEAK).any()):
         raise InputError("acquisition: no measurement has a gradient (b > 100 s/mm²), nothing can be fitted")
     largest = float(values.max())
     if normalised and largest > 1.5 + 6 * (sigma or 0.0):
@@ -80,7 +80,7 @@ def check_measurement(
             f"signal: the largest value is {largest:.4g}, too small for a volume in µm³; "
             "is it S/S(0) (normalised=True)?"
         )
-    weak = acquisition.bvals < _WEAK
+    weak = acquisition.bvals < WEAK
     reference = 1.0 if normalised else float(values[weak].mean() if weak.any() else values.max())
     return Measurement(values, acquisition, normalised, sigma, reference)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..shape import AbstractShape, Tube
 from ..shape.spline import refined_count
+from .measurement import WEAK
 
 _LOW_B = 1500.0
 """s/mm²: up to here a signal depends on the size and the coarse shape almost alone."""
@@ -30,7 +31,7 @@ class Stage:
         Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape
         plain.
     max_bval : float
-        s/mm²; stronger measurements wait for a later stage.
+        s/mm²; stronger measurements wait for a later stage, but for the weakest third of the weighted.
     most_modes : int
         At most this many; a large shape has more than its signals need.
     """
@@ -41,6 +42,13 @@ class Stage:
     sigma: float
     max_bval: float
     most_modes: int = 80
+
+    def rows(self, bvals: Tensor) -> Tensor:
+        """Return which measurements (N,) of `bvals` (N,), s/mm², this stage fits."""
+        weighted = bvals[bvals > WEAK]
+        # a shell's b-values differ by rounding
+        third = 1.01 * float(weighted.quantile(1 / 3)) if len(weighted) else 0.0
+        return bvals <= max(self.max_bval, third)
 
     def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
