@@ -180,7 +180,7 @@ def test_unknown_option_of_a_table_is_one_line(folder, fit, capsys):
 
 
 def test_demo_reconstructs_the_signals_that_ship(tmp_path, fit, capsys):
-    assert main(["demo", "-o", str(tmp_path / "demo"), "--quick"]) == 0
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     (signal, acquisition, _), options = fit.calls[0]
     assert len(signal) == acquisition.n_measurements > 50
     assert options["n_starts"] == 1

@@ -112,7 +112,9 @@ class Fitter:
         passes = _CORRECTIONS if isinstance(self.optimiser, LevenbergMarquardt) else 1
         reason = ""
         for turn in range(passes):
-            hurried = turn == 0 and sigma <= _NOISY
+            # under noise a gain of one in log-likelihood means nothing; without, only the first pass is rough
+            noisy = sigma > _NOISY
+            hurried = noisy or turn == 0
             target = self.measurement.signal - difference
             trial, reason = self._optimise(model, latent, target, sigma, stage.name, hurried=hurried)
             if not fine.admissible(trial):
@@ -121,7 +123,7 @@ class Fitter:
             latent = trial
             cheap, before = model.predict(latent), difference
             difference = fine.predict(latent) - cheap
-            if not hurried and self._misfit(difference, before) < _STILL * sigma:
+            if (noisy or turn > 0) and self._misfit(difference, before) < _STILL * sigma:
                 break
             if self.measurement.sigma is None:
                 explained = self._misfit(cheap + difference, self.measurement.signal)

@@ -37,7 +37,7 @@ class LevenbergMarquardt:
     """
 
     max_iterations: int = 30
-    gain_tolerance: float = 1e-3
+    gain_tolerance: float = 1e-2
     negligible: float = 0.1
 
 

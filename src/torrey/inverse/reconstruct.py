@@ -91,7 +91,7 @@ def reconstruct(
     began = time.perf_counter()
     shape = Tube() if shape is None else shape
     if optimiser is None:
-        optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt(gain_tolerance=1e-2)
+        optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt()
     if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
         raise InputError(
             f"optimiser: LevenbergMarquardt takes a Jacobian with a column for each of the {shape.n_latent} "
