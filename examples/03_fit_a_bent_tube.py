@@ -38,7 +38,7 @@ def main() -> float:
 
 def bent_tube(generator: torch.Generator) -> torrey.TetMesh:
     """Return a bow of radius 2 µm and length about 13 µm, turned at random."""
-    tube = torrey.shape.Tube(n_rings=3, n_layers=17)
+    tube = torrey.shape.Tube(n_control=4, n_radius=4, n_rings=3, n_layers=17)
     latent = tube.straight(length=12.0, radius=2.0)
     control, _ = tube.split(latent)
     control[1:3, 0] += 3.0  # µm, the two middle control points of the centreline

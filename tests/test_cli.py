@@ -183,7 +183,7 @@ def test_demo_reconstructs_the_signals_that_ship(tmp_path, fit, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     (signal, acquisition, _), options = fit.calls[0]
     assert len(signal) == acquisition.n_measurements > 50
-    assert options["n_starts"] == 1
+    assert options["n_starts"] == 3
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'demo' / 'report.html'}: misfit ")
 
 
