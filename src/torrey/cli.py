@@ -178,7 +178,8 @@ def demo(*, output: Output = Path("torrey-demo")) -> None:
     with as_file(files("torrey") / "data" / "bent_cylinder.tsv") as path:
         measured = _measured(path)
     # σ: the size of what SpinDoctor's mesh of 342 nodes leaves in its signals (0.3 to 1 % of S(0)); it
-    # and the number of starts were settled with the truth in view, so the demo shows the chain and is no test of it
+    # and the number of starts were settled with the truth in view, so the demo shows
+    # the chain and is no test of it
     tube = {"n_control": 5, "n_radius": 5, "n_layers": 16}
     settings = RunSettings(starts=3, sigma=3e-3, options={"tube": tube})
     _reconstruct(*measured, _tissue(None), settings, template=None, output=output)

@@ -36,13 +36,14 @@ class Posterior:
         Standard deviation of one measurement over S(0), noise and model error together.
     noise_sigma, model_sigma : float
         Its two parts: the noise, and the difference between the mesh used and a finer one.
-    eigenvalues : (P,) Tensor
-        Eigenvalues of JᵀJ/σ² in that metric, 1/µm², best determined first.
-    standard_deviations : (P,) Tensor
+    eigenvalues : (K,) Tensor
+        Eigenvalues of JᵀJ/σ² in that metric, 1/µm², best determined first; K ≤ P, as
+        changes without a shape are left out.
+    standard_deviations : (K,) Tensor
         1/sqrt(eigenvalues), µm.
-    directions : (P, P) Tensor
+    directions : (K, P) Tensor
         Row k: the change of latent that belongs to eigenvalue k, scaled to 1 µm rms displacement.
-    displacements : (P, V, 3) Tensor
+    displacements : (K, V, 3) Tensor
         The same change as displacement of the mesh vertices, µm per µm rms.
     """
 
