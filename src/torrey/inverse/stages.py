@@ -82,7 +82,7 @@ def only_stage(shape: AbstractShape) -> Stage:
     """Return the stage that fits all of `shape` to all measurements."""
     if not isinstance(shape, Tube):
         return Stage("all", shape, 1.2, 2e-4, float("inf"))
-    last = replace(shape, n_rings=1, n_layers=max(12, min(shape.n_layers, 16)))
+    last = replace(shape, n_rings=1)
     return Stage("detail", last, 1.3, 2e-4, float("inf"))
 
 
