@@ -10,7 +10,7 @@ from torrey.fem.reduced import reduced_tangents
 from torrey.mesh import cylinder, deform
 from torrey.mesh.deform import Bend
 from torrey.signal import MatrixFormalism, Tissue, simulate
-from torrey.signal.pgse import pgse_jacobian
+from torrey.signal.pgse import PgseSolution
 
 SHAPES = small_shapes()
 PROTOCOL = few_measurements()
@@ -222,7 +222,7 @@ def test_jacobian_along_displacements_is_that_of_the_fixed_basis():
     with coarse_on_purpose():
         basis = MatrixFormalism(modes=40).basis(mesh, TISSUE, PROTOCOL)
     tangents = reduced_tangents(mesh.vertices, TISSUE.diffusion_tensor, basis, u)
-    jacobian = pgse_jacobian(basis.model, tangents, q, delta, separation)
+    jacobian = PgseSolution.of(basis.model, q, delta, separation).jacobian(tangents)
     leaf = mesh.vertices.clone().requires_grad_()
     weighted_signal(mesh.with_vertices(leaf), TISSUE, PROTOCOL, MatrixFormalism(modes=40)).backward()
     expected = (leaf.grad * u).sum((1, 2))

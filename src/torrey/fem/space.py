@@ -74,6 +74,11 @@ class FunctionSpace:
         data = values.detach().cpu().numpy()[self._entry_pair]
         return csc_array((data, self._indices, self._indptr), shape=(self.n_nodes, self.n_nodes))
 
+    def row(self, node: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nodes (k,) that share a tet with `node`, itself too, and the pairs (k,) they make with it."""
+        entries = slice(self._indptr[node], self._indptr[node + 1])
+        return self._indices[entries], self._entry_pair[entries]
+
     def node_positions(self, vertices: Tensor) -> Tensor:
         """Return the positions (n_nodes, 3) of the nodes for `vertices` (V, 3), µm."""
         if self.element.order == 1:

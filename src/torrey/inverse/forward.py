@@ -15,7 +15,7 @@ from ..mesh import TetMesh
 from ..mesh.volumes import tet_volumes
 from ..shape import AbstractShape
 from ..signal.matrix_formalism import Operators
-from ..signal.pgse import pgse_jacobian, pgse_signal
+from ..signal.pgse import PgseSolution, pgse_signal
 from ..signal.tissue import Tissue
 
 
@@ -68,9 +68,12 @@ class ForwardModel:
         return FunctionSpace.on(self.shape.tets, int(self.shape.tets.max()) + 1, order=self.order)
 
     @cached_property
-    def _timing(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _distinct(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """q, δ and Δ of the measurements that differ, and which of them each measurement (N,) is."""
         a = self.acquisition
-        return a.wave_vectors.detach(), a.small_delta, a.big_delta
+        rows = torch.cat([a.wave_vectors.detach(), a.small_delta[:, None], a.big_delta[:, None]], dim=1)
+        rows, which = torch.unique(rows, dim=0, return_inverse=True)
+        return (rows[:, :3], rows[:, 3], rows[:, 4]), which
 
     @cached_property
     def _scale(self) -> Tensor:
@@ -112,8 +115,8 @@ class ForwardModel:
         latent = latent.detach()
         mesh = self.shape.mesh(latent)
         basis = self._operators(mesh).basis(count=self.n_modes)
-        signal = pgse_signal(basis.model, *self._timing)
-        return Prediction(self, latent, mesh, basis, signal)
+        timing, which = self._distinct
+        return Prediction(self, latent, mesh, basis, PgseSolution.of(basis.model, *timing), which)
 
     def predict(self, latent: Tensor) -> Tensor:
         """Return the signals (N,) of `latent` (P,)."""
@@ -125,7 +128,8 @@ class ForwardModel:
         mesh = self.shape.mesh(x)
         basis = self._operators(mesh).basis(count=self.n_modes)
         model = reduced_model(mesh.vertices, self.tissue.diffusion_tensor.detach(), basis, exact=False)
-        signal = pgse_signal(model, *self._timing)
+        timing, which = self._distinct
+        signal = pgse_signal(model, *timing)[which]
         predicted = signal / mesh.volume if self.normalised else signal * self._scale
         loss = (predicted - measured).square().mean()
         (gradient,) = torch.autograd.grad(loss, x)
@@ -143,12 +147,14 @@ class Prediction:
     latent: Tensor
     mesh: TetMesh
     basis: ModalBasis
-    signal: Tensor
+    solution: PgseSolution
+    which: Tensor
 
     @property
     def predicted(self) -> Tensor:
         """Signals (N,), over S(0) where the model is normalised, else in µm³."""
-        return self.signal / self.mesh.volume if self.model.normalised else self.signal * self.model._scale
+        signal = self.solution.signal[self.which]
+        return signal / self.mesh.volume if self.model.normalised else signal * self.model._scale
 
     def linearise(self) -> Linearisation:
         """Return the Jacobian: adjoint for each measurement, forward for each parameter."""
@@ -156,7 +162,7 @@ class Prediction:
         displacements = torch.func.jacfwd(model.shape.vertices)(self.latent).permute(2, 0, 1).contiguous()
         D = model.tissue.diffusion_tensor.detach()
         tangents = reduced_tangents(mesh.vertices, D, self.basis, displacements)
-        jacobian = pgse_jacobian(self.basis.model, tangents, *model._timing)
+        jacobian = self.solution.jacobian(tangents)[self.which]
         if model.normalised:
             slope = _volume_slope(mesh, displacements)
             jacobian = (jacobian - self.predicted[:, None] * slope) / mesh.volume

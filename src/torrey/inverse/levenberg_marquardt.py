@@ -52,7 +52,7 @@ class LevenbergMarquardt:
 
     max_iterations: int = 30
     gain_tolerance: float = 1e-2
-    negligible: float = 0.1
+    negligible: float = 1.0
 
 
 class Point(Protocol):

@@ -19,20 +19,31 @@ def rotation_minimising_normals(points: Tensor, tangents: Tensor) -> Tensor:
     The double reflection method of Wang, Jüttler, Zheng and Liu, ACM Trans. Graph. 27, 2 (2008); fourth order
     in the distance of points.
     """
+    chords = points[1:] - points[:-1]
+    first = _reflection(chords)
+    # a zero mirror cannot arise: both tangents point along the chord for any layer spacing that is used
+    second = _reflection(tangents[1:] - _apply(first, tangents[:-1]))
     normal = _any_normal(tangents[0])
-    normals = [normal]
-    for i in range(len(points) - 1):
-        chord = points[i + 1] - points[i]
-        reflected = _reflect(normal, chord)
-        reflected_tangent = _reflect(tangents[i], chord)
-        # a zero mirror cannot arise: both tangents point along the chord for any layer spacing that is used
-        normal = _reflect(reflected, tangents[i + 1] - reflected_tangent)
-        normals.append(normal)
-    return torch.stack(normals)
+    return torch.cat([normal[None], _apply(_running_product(second @ first), normal)])
 
 
-def _reflect(vector: Tensor, mirror: Tensor) -> Tensor:
-    return vector - 2 * (mirror @ vector) / (mirror @ mirror) * mirror
+def _reflection(mirror: Tensor) -> Tensor:
+    """Return the matrices (L, 3, 3) that reflect along each of `mirror` (L, 3)."""
+    unit = mirror / mirror.norm(dim=1, keepdim=True)
+    return torch.eye(3, dtype=mirror.dtype, device=mirror.device) - 2 * unit[:, :, None] * unit[:, None]
+
+
+def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    return (matrices @ vectors[..., None]).squeeze(-1)
+
+
+def _running_product(matrices: Tensor) -> Tensor:
+    """Return Rᵢ ⋯ R₁R₀ for each i of `matrices` (L, 3, 3), in log₂ L products of all at once."""
+    reach = 1
+    while reach < len(matrices):
+        matrices = torch.cat([matrices[:reach], matrices[reach:] @ matrices[:-reach]])
+        reach *= 2
+    return matrices
 
 
 def _any_normal(tangent: Tensor) -> Tensor:

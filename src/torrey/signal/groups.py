@@ -48,9 +48,14 @@ class MeasurementGroups:
 
     def chunks(self, floats_per_group: int) -> Iterator[slice]:
         """Yield slices of groups whose work arrays stay near 64 MB."""
-        step = max(1, 8_000_000 // max(1, floats_per_group))
-        for start in range(0, len(self.axes), step):
-            yield slice(start, start + step)
+        return chunks(len(self.axes), floats_per_group)
+
+
+def chunks(count: int, floats_each: int) -> Iterator[slice]:
+    """Yield slices of `count` things whose work arrays, of `floats_each`, stay near 64 MB."""
+    step = max(1, 8_000_000 // max(1, floats_each))
+    for start in range(0, count, step):
+        yield slice(start, start + step)
 
 
 def group_measurements(wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor) -> MeasurementGroups:

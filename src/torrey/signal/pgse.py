@@ -10,8 +10,8 @@ so one pulse a measurement suffices, and the signal is real and not negative.
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,24 +19,28 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
-from .groups import MeasurementGroups, group_measurements
+from .groups import MeasurementGroups, chunks, group_measurements
 from .splitting import Pulse
 from .splitting_adjoint import PulseCotangent, divided_exponential, pulse_adjoint
 
 SPLITTING_TOLERANCE = 3e-5
 """Wanted error of the time splitting over S(0), a third of the default truncation error."""
 
-_BASE_STEPS = (4, 8, 12)
+_BASE_STEPS = (3, 6, 9, 12)
+"""Eighth order: 2e-6 of S(0) for 90 modes at δ = 5 ms and b = 10 000 s/mm² (`benchmarks/splitting.py`)."""
 
 _MOST_REFINED = 64
 """Largest multiple of the base steps."""
 
-_STIFF = 12.0
+_STIFF = 3.0
 """Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
-error is then about hλ / 12 of it (`benchmarks/splitting.py`)."""
+error is then up to hλ / 3 of it (`benchmarks/splitting.py`)."""
 
-_JACOBIAN_STEPS = (4, 8)
-"""Fourth order: the Jacobian's error of about 1e-4 is below that of holding the modes fixed."""
+_JACOBIAN_ARRAYS = 8
+"""Matrices a measurement that a Jacobian holds at once."""
+
+_JACOBIAN_RUNS = 3
+"""Sixth order: the Jacobian's error is far below that of holding the modes fixed."""
 
 
 def pgse_signal(model: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
@@ -55,29 +59,74 @@ def pgse_signal(model: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, 
     return signal
 
 
-def pgse_jacobian(
-    model: ReducedModel, tangents: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor
-) -> Tensor:
-    """Return the derivatives (N, P) of the signals along P `tangents` of the reduced model."""
-    jacobian = (2 * tangents.magnetisation @ model.magnetisation).repeat(len(wave_vectors), 1)
-    moving = (wave_vectors != 0).any(1)
-    if not moving.any():
-        return jacobian
-    groups = group_measurements(wave_vectors[moving], small_delta[moving], big_delta[moving])
-    n = len(model.magnetisation)
-    columns = []
-    for part in groups.chunks(16 * groups.wave_number.shape[1] * n * n):
-        pulse, end = _accurate_pulse(model, groups, part)
-        pause = groups.pause[part]
-        rough = replace(pulse, steps=tuple(m * pulse.steps[0] // _BASE_STEPS[0] for m in _JACOBIAN_STEPS))
-        cotangent = _cotangent(rough, pause, model.magnetisation, end, torch.ones_like(pause), each=True)
+class _Part(NamedTuple):
+    """A chunk of groups: their axes, pauses Δ − δ (G, C), pulse, and the states (G, n, C) at its end."""
+
+    axes: Tensor
+    pause: Tensor
+    pulse: Pulse
+    end: Tensor
+
+    def select(self, groups: slice) -> _Part:
+        return _Part(self.axes[groups], self.pause[groups], self.pulse.select(groups), self.end[groups])
+
+
+@dataclass(frozen=True, eq=False)
+class PgseSolution:
+    """PGSE signals of a reduced model, with what their derivatives need.
+
+    Attributes
+    ----------
+    model : ReducedModel
+        With diagonal `rates`.
+    groups : MeasurementGroups
+        The measurements by axis and duration.
+    parts : list
+        Pulses of chunks of the groups.
+    signal : (N,) Tensor
+        ∫M, µm³.
+    """
+
+    model: ReducedModel
+    groups: MeasurementGroups
+    parts: list[_Part]
+    signal: Tensor
+
+    @classmethod
+    def of(
+        cls, model: ReducedModel, wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor
+    ) -> PgseSolution:
+        """Solve for the signals of `pgse_signal`; not differentiable by autograd."""
+        groups = group_measurements(wave_vectors, small_delta, big_delta)
+        parts = [
+            _accurate_pulse(model, groups, part) for part in groups.chunks(_floats_per_group(groups, model))
+        ]
+        signal = torch.cat([_pair(part.pulse, part.pause, part.end) for part in parts])
+        return cls(model, groups, parts, groups.scatter(signal))
+
+    def jacobian(self, tangents: ReducedModel) -> Tensor:
+        """Return the derivatives (N, P) of the signals along P `tangents` of the reduced model.
+
+        Adjoint for each measurement; exactly that of the signals of sixth order.
+        """
+        columns = []
+        for whole in self.parts:
+            each = _JACOBIAN_ARRAYS * whole.pause.shape[1] * tangents.rates[0].numel()
+            columns += [self._along(whole.select(few), tangents) for few in chunks(len(whole.axes), each)]
+        return self.groups.scatter(torch.cat(columns))
+
+    def _along(self, part: _Part, tangents: ReducedModel) -> Tensor:
+        """Return the derivatives (G, C, P) of the measurements of `part`."""
+        start = self.model.magnetisation
+        pulse = replace(part.pulse, steps=part.pulse.steps[:_JACOBIAN_RUNS])
+        # the cotangent of this signal, not of the better one: else a mere translation would seem to change it
+        end, _ = pulse.propagate(start)
+        cotangent = _cotangent(pulse, part.pause, start, end, torch.ones_like(part.pause), each=True)
+        moments = torch.einsum("gc,pcij->gpij", part.axes, tangents.moments).flatten(2)
         along = cotangent.rates.flatten(2) @ tangents.rates.flatten(1).mT
-        dA = torch.einsum("gc,pcij->gpij", groups.axes[part], tangents.moments).flatten(2)
-        along += pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ dA.mT)
+        along += pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ moments.mT)
         along += cotangent.start @ tangents.magnetisation.mT
-        columns.append(along)
-    jacobian[moving] = groups.scatter(torch.cat(columns))
-    return jacobian
+        return along
 
 
 class _Pgse(torch.autograd.Function):
@@ -91,47 +140,42 @@ class _Pgse(torch.autograd.Function):
         small_delta: Tensor,
         big_delta: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(rates, moments, start)
-        ctx.groups = groups = group_measurements(wave_vectors, small_delta, big_delta)
         model = ReducedModel(rates, moments, start)
-        ctx.pulses, signals = [], []
-        for part in groups.chunks(_floats_per_group(groups, len(start))):
-            pulse, end = _accurate_pulse(model, groups, part)
-            ctx.pulses.append((part, pulse, end))
-            signals.append(_pair(pulse, groups.pause[part], end))
-        return groups.scatter(torch.cat(signals))
+        solution = PgseSolution.of(model, wave_vectors, small_delta, big_delta)
+        ctx.save_for_backward(rates, moments, start)
+        ctx.groups, ctx.parts = solution.groups, solution.parts
+        return solution.signal
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         rates, moments, start = ctx.saved_tensors
-        groups: MeasurementGroups = ctx.groups
         each = ctx.needs_input_grad[3]
-        weight = groups.gather(cotangent)
+        weights = ctx.groups.gather(cotangent).split([len(part.axes) for part in ctx.parts])
         rates_bar, start_bar = torch.zeros_like(rates), torch.zeros_like(start)
         moments_bar, wave_bar = torch.zeros_like(moments), []
-        for part, pulse, end in ctx.pulses:
-            bar = _cotangent(pulse, groups.pause[part], start, end, weight[part], each=each)
-            axes = groups.axes[part]
+        for part, weight in zip(ctx.parts, weights, strict=True):
+            bar = _cotangent(part.pulse, part.pause, start, part.end, weight, each=each)
             if each:
                 wave_bar.append(torch.einsum("gkij,cij->gkc", bar.position, moments))
-                position = (pulse.wave_number[:, :, None, None] * bar.position).sum(1)
+                position = (part.pulse.wave_number[:, :, None, None] * bar.position).sum(1)
             else:
                 position = bar.position[:, 0]
-            moments_bar += torch.einsum("gc,gij->cij", axes, position)
+            moments_bar += torch.einsum("gc,gij->cij", part.axes, position)
             rates_bar += bar.rates.sum((0, 1))
             start_bar += bar.start.sum((0, 1))
-        wave = groups.scatter(torch.cat(wave_bar)) if each else None
+        wave = ctx.groups.scatter(torch.cat(wave_bar)) if each else None
         return rates_bar, moments_bar, start_bar, wave, None, None
 
 
-def _floats_per_group(groups: MeasurementGroups, n: int) -> int:
-    return 8 * _BASE_STEPS[-1] * groups.wave_number.shape[1] * n
+def _floats_per_group(groups: MeasurementGroups, model: ReducedModel) -> int:
+    return 8 * _BASE_STEPS[-1] * groups.wave_number.shape[1] * len(model.magnetisation)
 
 
-def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice) -> tuple[Pulse, Tensor]:
+def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice) -> _Part:
     """Diagonalise the axes of a chunk and take as many steps as the tolerance needs."""
-    A = torch.einsum("gc,cij->gij", groups.axes[part], model.moments)
+    axes, pause = groups.axes[part], groups.pause[part]
+    A = torch.einsum("gc,cij->gij", axes, model.moments)
     positions, rotation = torch.linalg.eigh(A)
     volume = model.magnetisation.square().sum()
     factor = 1
@@ -140,11 +184,11 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
         delta, q = groups.small_delta[part], groups.wave_number[part]
         pulse = Pulse(positions, rotation, model.rates.diagonal(), delta, q, steps)
         end, error = pulse.propagate(model.magnetisation)
-        change = _pair(pulse, groups.pause[part], end) - _pair(pulse, groups.pause[part], end - error)
+        change = _pair(pulse, pause, end) - _pair(pulse, pause, end - error)
         stiffness = float(pulse.duration.max() * pulse.rates.max()) / steps[0]
         estimate = float(change.abs().max() / volume) * max(1.0, stiffness / _STIFF)
         if estimate <= SPLITTING_TOLERANCE:
-            return pulse, end
+            return _Part(axes, pause, pulse, end)
         if factor >= _MOST_REFINED:
             warnings.warn(
                 f"{steps[-1]} steps a pulse are too few: estimated error {estimate:.1e} of S(0), "
@@ -152,7 +196,7 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
                 AccuracyWarning,
                 stacklevel=2,
             )
-            return pulse, end
+            return _Part(axes, pause, pulse, end)
         factor *= 2
 
 
@@ -175,13 +219,14 @@ def _cotangent(
 def _pause_cotangent(rates: Tensor, pause: Tensor, end: Tensor, weight: Tensor, *, each: bool) -> Tensor:
     """Cotangent of Λ in exp(−(Δ − δ)Λ) between the pulses."""
     states = torch.view_as_real(end.transpose(1, 2).contiguous())
+    times, index = torch.unique(pause, return_inverse=True)
+    divided = divided_exponential(rates, times)
     if each:
-        product = weight[:, :, None, None] * (states @ states.mT)
-        return product * divided_exponential(rates, pause)
+        return (weight[:, :, None, None] * states) @ states.mT * divided[index]
     total = torch.zeros_like(rates.diag())
-    for time in torch.unique(pause):
-        mask = pause == time
+    for k, exponential in enumerate(divided):
+        mask = index == k
         columns = states[mask].transpose(0, 1).flatten(1)
         scale = weight[mask].repeat_interleave(2)
-        total += (columns * scale) @ columns.T * divided_exponential(rates, time)
+        total += (columns * scale) @ columns.T * exponential
     return total[None, None]

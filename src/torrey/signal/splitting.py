@@ -6,12 +6,12 @@ position along the axis (symmetric). With A = W a Wᵀ diagonalised once an axis
     x → P^½ B P^½ x,    P = exp(−ihq a),    B = Wᵀ exp(−hΛ) W
 
 in the basis of A: one real matrix product for all amplitudes of the axis. Its error has even powers of h, so
-three step counts m = k, 2k, 3k extrapolate to sixth order.
+four step counts m = k, 2k, 3k, 4k extrapolate to eighth order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,16 @@ class Pulse:
     wave_number: Tensor
     steps: tuple[int, ...]
 
+    def select(self, groups: slice) -> Pulse:
+        """Return the pulses of some groups."""
+        return replace(
+            self,
+            positions=self.positions[groups],
+            rotation=self.rotation[groups],
+            duration=self.duration[groups],
+            wave_number=self.wave_number[groups],
+        )
+
     def propagate(self, start: Tensor) -> tuple[Tensor, Tensor]:
         """Return exp(−δ(Λ + iqA)) ν (G, n, C) for ν = `start` (n,), and an error estimate (G, n, C)."""
         initial = self.initial(start)
@@ -74,15 +84,17 @@ class Pulse:
         angle = (self.duration[:, None] / (2 * m) * self.wave_number)[:, None, :] * self.positions[:, :, None]
         return torch.polar(torch.ones_like(angle), -angle)
 
-    def run(self, initial: Tensor, m: int, *, inputs: list[Tensor] | None = None) -> Tensor:
-        """Return the state (G, n, C) after m steps; append what each decay factor acts on to `inputs`."""
+    def run(self, initial: Tensor, m: int, *, trace: tuple[list[Tensor], list[Tensor]] | None = None) -> Tensor:
+        """Return the state (G, n, C) after m steps; append what decay factors act on and make to `trace`."""
         half, decay = self.half_phase(m), self.decay(m)
         full = half * half
         state = half * initial
         for j in range(m):
-            if inputs is not None:
-                inputs.append(state)
-            state = (half if j == m - 1 else full) * multiply(decay, state)
+            decayed = multiply(decay, state)
+            if trace is not None:
+                trace[0].append(state)
+                trace[1].append(decayed)
+            state = (half if j == m - 1 else full) * decayed
         return state
 
 

@@ -52,119 +52,137 @@ def pulse_adjoint(pulse: Pulse, start: Tensor, cotangent: Tensor, *, each: bool)
     With `each` the result keeps one matrix a measurement, else it is summed over the measurements of a group.
     """
     back, initial = pulse.rotate(cotangent, inverse=True), pulse.initial(start)
-    total: PulseCotangent | None = None
-    for m, weight in zip(pulse.steps, extrapolation_weights(pulse.steps), strict=True):
-        run_back = _each_products if each else _summed_products
-        products = run_back(pulse, initial, weight * back, m)
-        time = pulse.duration / m
-        part = PulseCotangent(
-            pulse.to_modes(products.decay) * divided_exponential(pulse.rates, time)[:, None],
-            pulse.to_modes(_divided_phase(pulse, products, each=each)),
-            products.first @ pulse.rotation.mT,
-        )
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    runs = zip(pulse.steps, extrapolation_weights(pulse.steps), strict=True)
+    sweeps = [_sweep(pulse, initial, weight * back, m) for m, weight in runs]
+    first = _total([sweep.start_bar.real for sweep in sweeps])
+    if each:
+        decay, position = _decay_each(pulse, sweeps), _position_each(pulse, sweeps)
+    else:
+        decay, position = _summed(pulse, sweeps)
+        first = first.sum(2, keepdim=True)
+    return PulseCotangent(decay, pulse.to_modes(position), first.mT @ pulse.rotation.mT)
 
 
-class _Products(NamedTuple):
-    """Products Re(cotangent* ⊗ state) (G, K, n, n) along a run of m steps, in the bases of the axes.
+class _Sweep(NamedTuple):
+    """The states (G, n, C) of a run of m steps and their cotangents, in the bases of the axes.
 
-    `decay` is summed over the decay factors; `telescoped` is ⟨in⟩ − ⟨out⟩ summed over the phase factors, and
-    `phase` is t Im(cotangent* ⊗ state) summed over them, t being their duration: only its diagonal, unless
-    positions are equal. `first` (G, K, n) is the cotangent of the initial state.
+    The m of `before` and `after` are what the decay factors act on and make; half a phase factor lies before
+    the first and after the last, a whole one between.
     """
 
-    decay: Tensor
-    telescoped: Tensor
-    phase: Tensor
-    first: Tensor
+    start: Tensor
+    before: list[Tensor]
+    after: list[Tensor]
+    end: Tensor
+    start_bar: Tensor
+    before_bar: list[Tensor]
+    after_bar: list[Tensor]
+    end_bar: Tensor
 
 
-def _summed_products(pulse: Pulse, initial: Tensor, back: Tensor, m: int) -> _Products:
-    near = _near(pulse, each=False)
-    inputs: list[Tensor] = []
-    end = pulse.run(initial, m, inputs=inputs)
+def _sweep(pulse: Pulse, initial: Tensor, back: Tensor, m: int) -> _Sweep:
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    end = pulse.run(initial, m, trace=(before, after))
     decay, conj_half = pulse.decay(m), pulse.half_phase(m).conj().resolve_conj()
     conj_full = conj_half * conj_half
-    time = (pulse.duration[:, None] / m * pulse.wave_number)[:, None]
-    turn = _add_turn(torch.zeros_like(end.real), back, end, 0.5)
-    phase = torch.zeros_like(decay)
-    degenerate = _degenerate(near)
-    if degenerate:
-        phase += _outer(back, (-0.5j * time) * end)
-    product = torch.zeros_like(decay)
+    before_bar: list[Tensor] = []
+    after_bar: list[Tensor] = []
     state = conj_half * back
     for j in reversed(range(m)):
-        left, right = (torch.view_as_real(x).flatten(2) for x in (state, inputs[j]))
-        product.baddbmm_(left, right.mT)
+        after_bar.insert(0, state)
         state = multiply(decay, state)
-        share = 0.5 if j == 0 else 1.0
-        if degenerate:
-            phase += _outer(state, (-1j * share * time) * inputs[j])
-        else:
-            _add_turn(turn, state, inputs[j], share)
+        before_bar.insert(0, state)
         state = (conj_half if j == 0 else conj_full) * state
-    if not degenerate:
-        phase.diagonal(dim1=1, dim2=2).add_((turn * time).sum(2))
-    first = state.real.sum(2, keepdim=True)
-    # out = B in and in̄ = B out̄, so that Σ out̄* ⊗ out − in̄* ⊗ in is a commutator
-    telescoped = product @ decay - decay @ product + first * initial.mT - _outer(back, end)
-    return _Products(product[:, None], telescoped[:, None], phase[:, None], first.mT)
+    start = initial.to(state.dtype).expand_as(state)
+    return _Sweep(start, before, after, end, state, before_bar, after_bar, back)
 
 
-def _each_products(pulse: Pulse, initial: Tensor, back: Tensor, m: int) -> _Products:
-    inputs: list[Tensor] = []
-    end = pulse.run(initial, m, inputs=inputs)
-    decay, conj_half = pulse.decay(m), pulse.half_phase(m).conj().resolve_conj()
-    conj_full = conj_half * conj_half
-    outputs = [conj_full * after for after in inputs[1:]] + [conj_half * end]
-    outputs_bar: list[Tensor] = []
-    inputs_bar: list[Tensor] = []
-    state = conj_half * back
-    for j in reversed(range(m)):
-        outputs_bar.insert(0, state)
-        state = multiply(decay, state)
-        inputs_bar.insert(0, state)
-        state = (conj_half if j == 0 else conj_full) * state
-    first = initial.to(state.dtype).expand_as(state)
-    telescoped = _outer_each(
-        [*outputs_bar, *(-x for x in inputs_bar), state, -back], [*outputs, *inputs, first, end]
-    )
-    # of the product qA, finite at q = 0
-    time = (pulse.duration / m)[:, None, None]
-    shares = [0.5, *[1.0] * (m - 1), 0.5]
-    bars, states = [*inputs_bar, back], [*inputs, end]
-    if _degenerate(_near(pulse, each=True)):
-        turned = [(-1j * share * time) * x for share, x in zip(shares, states, strict=True)]
-        phase = _outer_each(bars, turned)
+def _decay_each(pulse: Pulse, sweeps: list[_Sweep]) -> Tensor:
+    """Return the cotangent of Λ (G, C, n, n); vectors are rotated to the modes, being fewer than matrices."""
+    parts = []
+    for sweep in sweeps:
+        after_bar, before = (_to_modes(pulse, x) for x in (sweep.after_bar, sweep.before))
+        divided = _divided_decay(pulse, len(sweep.before))
+        parts.append(_outer_each(after_bar, before).mul_(divided[:, None]))
+    return _total(parts)
+
+
+def _position_each(pulse: Pulse, sweeps: list[_Sweep]) -> Tensor:
+    """Return the cotangent of qA (G, C, n, n) in the bases of the axes."""
+    made_bars = [x for s in sweeps for x in (*s.before_bar, s.end_bar)]
+    bars = [x for s in sweeps for x in (s.start_bar, *s.after_bar)] + [-x for x in made_bars]
+    states = [x for s in sweeps for x in (s.start, *s.after)]
+    states += [x for s in sweeps for x in (*s.before, s.end)]
+    telescoped = _outer_each(bars, states)
+    near = _near(pulse, each=True)
+    turned = _turned(pulse, sweeps, torch.ones_like(pulse.wave_number))
+    if _degenerate(near):
+        phase = _outer_each(made_bars, turned)
     else:
-        turn = torch.zeros_like(end.real)
-        for share, bar, x in zip(shares, bars, states, strict=True):
-            _add_turn(turn, bar, x, share)
-        phase = torch.diag_embed((turn * time).mT)
-    return _Products(_outer_each(outputs_bar, inputs), telescoped, phase, state.real.mT)
+        phase = torch.diag_embed(_diagonal(made_bars, turned).mT)
+    return _divide(telescoped, pulse.wave_number[:, :, None, None] * _differences(pulse), phase, near)
 
 
-def _divided_phase(pulse: Pulse, products: _Products, *, each: bool) -> Tensor:
-    """Return the cotangent of A, or of qA where `each`, in the bases of the axes (G, K, n, n)."""
-    difference = (pulse.positions[:, :, None] - pulse.positions[:, None, :])[:, None]
-    scale = pulse.wave_number[:, :, None, None] * difference if each else difference
-    near = _near(pulse, each=each)
-    return torch.where(near, products.phase, products.telescoped / scale.masked_fill(near, 1.0))
+def _summed(pulse: Pulse, sweeps: list[_Sweep]) -> tuple[Tensor, Tensor]:
+    """Return the cotangents of Λ, and of A in the bases of the axes, (G, 1, n, n)."""
+    decays, telescoped = [], []
+    for sweep in sweeps:
+        product, decay = _outer(sweep.after_bar, sweep.before), pulse.decay(len(sweep.before))
+        decays.append(pulse.to_modes(product[:, None]) * _divided_decay(pulse, len(sweep.before))[:, None])
+        # after = B before and before̅ = B after̅, so that Σ after̅* ⊗ after − before̅* ⊗ before is a commutator
+        ends = _outer([sweep.start_bar, -sweep.end_bar], [sweep.start, sweep.end])
+        telescoped.append(product @ decay - decay @ product + ends)
+    near = _near(pulse, each=False)
+    bars = [x for s in sweeps for x in (*s.before_bar, s.end_bar)]
+    turned = _turned(pulse, sweeps, pulse.wave_number)
+    if _degenerate(near):
+        phase = _outer(bars, turned)
+    else:
+        phase = torch.diag_embed(_diagonal(bars, turned).sum(2))
+    position = _divide(_total(telescoped)[:, None], _differences(pulse), phase[:, None], near)
+    return _total(decays), position
+
+
+def _turned(pulse: Pulse, sweeps: list[_Sweep], wave_number: Tensor) -> list[Tensor]:
+    """Return −i t q times what each phase factor makes, (G, n, C), with t its duration.
+
+    That is its derivative in a position, and in a pair of equal ones.
+    """
+    turned = []
+    for sweep in sweeps:
+        turn = (-1j / len(sweep.before)) * (pulse.duration[:, None] * wave_number)[:, None]
+        first, *inner = sweep.before
+        turned += [turn / 2 * first, *(turn * state for state in inner), turn / 2 * sweep.end]
+    return turned
+
+
+def _divide(telescoped: Tensor, difference: Tensor, phase: Tensor, near: Tensor) -> Tensor:
+    """Return the divided difference (G, K, n, n): `phase` where positions are `near`."""
+    return torch.where(near, phase, telescoped / difference.masked_fill(near, 1.0))
+
+
+def _differences(pulse: Pulse) -> Tensor:
+    """Return the differences of positions (G, 1, n, n), µm."""
+    return (pulse.positions[:, :, None] - pulse.positions[:, None, :])[:, None]
 
 
 def _near(pulse: Pulse, *, each: bool) -> Tensor:
     """Return which pairs of positions (G, K, n, n) count as equal."""
     q = pulse.wave_number.abs()
     span = pulse.duration[:, None] * (q if each else q.amax(1, keepdim=True))
-    difference = (pulse.positions[:, :, None] - pulse.positions[:, None, :])[:, None]
-    return span[:, :, None, None] * difference.abs() < _NEAR
+    return span[:, :, None, None] * _differences(pulse).abs() < _NEAR
 
 
 def _degenerate(near: Tensor) -> bool:
     """Return whether positions off the diagonal are equal."""
     return bool(near.sum() > near[..., 0].numel())
+
+
+def _divided_decay(pulse: Pulse, steps: int) -> Tensor:
+    """Return the divided differences (G, n, n) of exp(−hΛ)."""
+    durations, index = torch.unique(pulse.duration, return_inverse=True)
+    return divided_exponential(pulse.rates, durations / steps)[index]
 
 
 def divided_exponential(rates: Tensor, time: Tensor) -> Tensor:
@@ -177,21 +195,36 @@ def divided_exponential(rates: Tensor, time: Tensor) -> Tensor:
     return -t * torch.exp(-t * low) * ratio
 
 
-def _add_turn(total: Tensor, bar: Tensor, state: Tensor, share: float) -> Tensor:
-    """Add share · Im(bar* state) to `total` (G, n, C)."""
-    total.addcmul_(bar.real, state.imag, value=share)
-    return total.addcmul_(bar.imag, state.real, value=-share)
+def _total(tensors: list[Tensor]) -> Tensor:
+    total = tensors[0].clone()
+    for other in tensors[1:]:
+        total += other
+    return total
 
 
-def _outer(bar: Tensor, state: Tensor) -> Tensor:
-    """Return Re(bar* ⊗ state) of (G, n, C), summed over C: (G, n, n)."""
-    left, right = (torch.view_as_real(x.contiguous()).flatten(2) for x in (bar, state))
+def _to_modes(pulse: Pulse, states: list[Tensor]) -> list[Tensor]:
+    """Take `states` (G, n, C) from the bases of the axes to that of modes."""
+    return list(pulse.rotate(torch.cat(states, dim=2)).chunk(len(states), dim=2))
+
+
+def _diagonal(bars: list[Tensor], states: list[Tensor]) -> Tensor:
+    """Return the diagonal of Σ Re(bar* ⊗ state), (G, n, C)."""
+    total = torch.zeros_like(states[0].real)
+    for bar, state in zip(bars, states, strict=True):
+        total.addcmul_(bar.real, state.real).addcmul_(bar.imag, state.imag)
+    return total
+
+
+def _outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
+    """Return Σ Re(bar* ⊗ state) of pairs of (G, n, C), summed over C too: (G, n, n)."""
+    left, right = (torch.view_as_real(torch.cat(x, dim=2)).flatten(2) for x in (bars, states))
     return left @ right.mT
 
 
 def _outer_each(bars: list[Tensor], states: list[Tensor]) -> Tensor:
-    """Return Re(bar* ⊗ state) of M pairs of (G, n, C), summed over M: (G, C, n, n)."""
+    """Return Σ Re(bar* ⊗ state) of pairs of (G, n, C), for each measurement: (G, C, n, n)."""
     left, right = (
-        torch.view_as_real(torch.stack(x, dim=3).transpose(1, 2).contiguous()) for x in (bars, states)
+        torch.stack([part.transpose(1, 2) for x in states for part in (x.real, x.imag)], dim=2)
+        for states in (bars, states)
     )
-    return left.flatten(3) @ right.flatten(3).mT
+    return left.mT @ right
