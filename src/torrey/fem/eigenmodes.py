@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csc_array
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..errors import ConvergenceError, InputError
+from .block_lanczos import block_lanczos
 from .factorise import factorise
 
-DENSE_BELOW = 500
-"""Nodes up to which a dense eigen-solve is as quick as a sparse one (`benchmarks/scaling.py`)."""
+DENSE_BELOW = 450
+"""Nodes up to which a dense eigen-solve is quicker for a few modes; for 150 modes up to twice as many, and so
+on (`benchmarks/scaling.py`)."""
 
 SPLIT_MULTIPLET = 1e-3
 """Relative distance under which neighbouring eigenvalues are one multiplet, which the cut must not split."""
@@ -60,7 +61,7 @@ class Eigenmodes:
 def lowest_modes(
     stiffness: csc_array, mass: csc_array, *, count: int | None = None, below: float | None = None
 ) -> Eigenmodes:
-    """Compute the lowest eigenmodes by sparse shift-invert Lanczos (dense for small meshes).
+    """Compute the lowest eigenmodes by shift-invert block Lanczos (dense for small meshes).
 
     Parameters
     ----------
@@ -106,18 +107,16 @@ def _eigensolve(
     stiffness: csc_array, mass: csc_array, count: int, shift: float, solve: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     n_nodes = mass.shape[0]
-    if n_nodes <= DENSE_BELOW or count > n_nodes // 2:
-        subset = None if count == n_nodes else (0, count - 1)
+    if n_nodes <= DENSE_BELOW * (1 + count / 150) or 3 * count > n_nodes:
+        # for many modes all of them, by divide and conquer, are sooner found than a part
+        subset = None if 3 * count > n_nodes else (0, count - 1)
         values, vectors = eigh(stiffness.toarray(), mass.toarray(), subset_by_index=subset)
+        values, vectors = values[:count], vectors[:, :count]
     else:
-        inverse = LinearOperator(mass.shape, matvec=solve, dtype=np.float64)
-        # a fixed start makes runs repeat exactly; it must not be orthogonal to a symmetry class
-        start = np.random.default_rng(0).standard_normal(n_nodes)
-        values, vectors = eigsh(stiffness, count, mass, sigma=shift, OPinv=inverse, v0=start)
+        values, vectors = block_lanczos(mass, solve, count, shift=shift)
     if not np.isfinite(values).all():
         raise ConvergenceError("modes: the eigen-solve gave values that are not finite")
-    order = np.argsort(values)
-    return np.maximum(values[order], 0.0), np.ascontiguousarray(vectors[:, order])
+    return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
 
 
 def _lowest_scale(stiffness: csc_array, mass: csc_array) -> float:
