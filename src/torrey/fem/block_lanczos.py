@@ -82,7 +82,7 @@ def _largest_pairs(
     start = np.random.default_rng(0).standard_normal((n_nodes, block))
     W, MW, _ = _orthonormal(solve(start), mass, Q[:, :0])
     Q[:, :block] = W
-    size, check, last = 0, int(2.2 * count) + 4 * block, (0, 0.0)
+    size, check, last = 0, int(2.2 * count) + min(14 * block, count), (0, 0.0)
     while size + block <= most:
         old, size = size, size + block
         U = solve(MW)
@@ -94,7 +94,7 @@ def _largest_pairs(
         Q[:, size : size + block] = W
         T[size : size + block, old:size] = B
         T[old:size, size : size + block] = B.T
-        if size < check:
+        if size < min(check, most - block):
             continue
         theta, Y = eigh(T[:size, :size], subset_by_index=(size - count, size - count))
         residual = float(_residuals(theta, Y, B)[0])
@@ -103,7 +103,7 @@ def _largest_pairs(
             theta, Y = theta[: -count - 1 : -1], Y[:, : -count - 1 : -1]
             if _residuals(theta, Y, B).max() < TOLERANCE:
                 return theta, Q[:, :size] @ Y
-        check = size + int(_vectors_to_check(size, residual, last, count))
+        check = size + int(_vectors_to_check(size, residual, last, block))
         last = size, residual
     raise ConvergenceError(
         f"modes: block Lanczos with {size} vectors did not bring {count} modes of {n_nodes} nodes "
@@ -146,13 +146,13 @@ def _residuals(theta: np.ndarray, Y: np.ndarray, B: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _vectors_to_check(size: int, residual: float, last: tuple[int, float], count: int) -> float:
+def _vectors_to_check(size: int, residual: float, last: tuple[int, float], block: int) -> float:
     """Return after how many vectors to look again: most of the way at the rate since the `last` look."""
     before, earlier = last
     if earlier <= 10 * residual:
-        return 0.2 * count
+        return 4 * block
     missing = (size - before) * math.log(residual / TOLERANCE) / math.log(earlier / residual)
-    return min(0.6 * missing, 0.35 * count)
+    return min(0.7 * missing, 0.3 * size)
 
 
 def _most_copies(theta: np.ndarray) -> int:

@@ -86,7 +86,7 @@ def lowest_modes(
     solve = factorise(csc_array(stiffness - shift * mass))
     guess = min(n_nodes, count or _weyl_count(stiffness, mass, below or 0.0))
     while True:
-        wanted = min(n_nodes, guess + 6 + guess // 8)
+        wanted = min(n_nodes, guess + 6 + guess // 32)
         values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
         least = count or int(np.searchsorted(values, below or 0.0, side="right"))
         keep = _cut_at_gap(values, min(least, n_nodes), n_nodes)
