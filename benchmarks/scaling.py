@@ -1,6 +1,7 @@
 """Time and memory by the number of vertices: eigen-solve alone, and signal with fixed-basis gradient.
 
-Each size runs in a process of its own, so that its peak memory is its own.
+Each size runs in a process of its own, so that its peak memory is its own. The eigen-solve is compared with
+ARPACK (SciPy's `eigsh`) on the same factorisation and for as many modes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import sys
 import numpy as np
 import torch
 from scipy.linalg import eigh
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 import torrey
 from common import Report, best_of, peak_memory
 from torrey.acquisition import electrostatic_directions
-from torrey.fem import eigenmodes
-from torrey.fem.eigenmodes import lowest_modes
-from torrey.mesh import cylinder
+from torrey.fem.block_lanczos import block_lanczos
+from torrey.fem.eigenmodes import Eigenmodes, lowest_modes
+from torrey.fem.factorise import factorise
+from torrey.mesh import cylinder, sphere
 from torrey.signal import MatrixFormalism
 from torrey.signal.matrix_formalism import Operators
 
@@ -36,11 +40,22 @@ def protocol() -> torrey.Acquisition:
     )
 
 
+def by_arpack(modes: Eigenmodes) -> tuple[np.ndarray, np.ndarray]:
+    """Factorise and find the same modes with `eigsh`."""
+    mass, shift = modes.mass, -0.1 * modes.values[1]
+    solve = factorise(csc_array(modes.stiffness - shift * mass))
+    inverse = LinearOperator(mass.shape, matvec=solve, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(mass.shape[0])
+    count = len(modes.values)
+    return eigsh(modes.stiffness, count, mass, sigma=shift, OPinv=inverse, v0=start)  # type: ignore[no-any-return]
+
+
 def measure(n_rings: int, n_layers: int) -> dict[str, float]:
     mesh, acquisition = cylinder(2.0, 15.0, n_rings=n_rings, n_layers=n_layers), protocol()
     operators = Operators.of(mesh, TISSUE, order=1)
     stiffness, mass = operators.space.matrix(operators.stiffness), operators.space.matrix(operators.mass)
-    _, eigen = best_of(3, lambda: lowest_modes(stiffness, mass, count=MODES))
+    modes, eigen = best_of(3, lambda: lowest_modes(stiffness, mass, count=MODES))
+    _, arpack = best_of(2, lambda: by_arpack(modes))
     solver = MatrixFormalism(modes=MODES)
     _, signal = best_of(3, lambda: torrey.simulate(mesh, TISSUE, acquisition, solver=solver))
 
@@ -55,22 +70,46 @@ def measure(n_rings: int, n_layers: int) -> dict[str, float]:
     return {
         "vertices": mesh.n_vertices,
         "eigen": eigen,
+        "arpack": arpack,
         "signal": signal,
         "both": both,
         "memory": peak_memory(),
     }
 
 
-def dense_against_sparse(report: Report) -> None:
+def solvers_against_each_other(report: Report) -> None:
     report()
-    report("Dense against sparse eigen-solve of small meshes, 40 modes (s)")
-    for n_layers in (12, 20, 30, 45):
-        operators = Operators.of(cylinder(2.0, 15.0, n_rings=2, n_layers=n_layers), TISSUE, order=1)
-        S, M = operators.space.matrix(operators.stiffness), operators.space.matrix(operators.mass)
-        _, dense = best_of(3, lambda S=S, M=M: eigh(S.toarray(), M.toarray(), subset_by_index=(0, 50)))
-        eigenmodes.DENSE_BELOW = 0
-        _, sparse = best_of(3, lambda S=S, M=M: lowest_modes(S, M, count=40))
-        report(f"{M.shape[0]:6d} nodes   dense {dense:.3f}   sparse {sparse:.3f}")
+    report("Eigen-solves without factorisation, seconds (best of three)")
+    widths = (22, 7, 9, 9, 9, 11)
+    report.row("mesh", "nodes", "modes", "ARPACK", "block", "dense", widths=widths)
+    cases = {
+        "tube, P1": [(cylinder(2.0, 15.0, n_rings=r, n_layers=n), 1) for r, n in ((2, 15), (2, 45), (5, 27))],
+        "tube, P2": [(cylinder(2.0, 15.0, n_rings=r, n_layers=n), 2) for r, n in ((1, 16), (1, 26), (2, 15))],
+        "ball, P1": [(sphere(3.0, resolution=n), 1) for n in (5, 7, 9)],
+    }
+    for name, meshes in cases.items():
+        for mesh, order in meshes:
+            operators = Operators.of(mesh, TISSUE, order=order)
+            S, M = operators.space.matrix(operators.stiffness), operators.space.matrix(operators.mass)
+            for count in (40, 80, 180):
+                if 3 * count < M.shape[0]:
+                    times = solver_times(S, M, count)
+                    report.row(name, M.shape[0], count, *(f"{t:.3f}" for t in times), widths=widths)
+
+
+def solver_times(S: csc_array, M: csc_array, count: int) -> list[float]:
+    """Return the seconds of ARPACK, block Lanczos and a dense solve."""
+    shift = -0.05
+    solve = factorise(csc_array(S - shift * M))
+    inverse = LinearOperator(M.shape, matvec=solve, dtype=np.float64)
+    runs = [
+        lambda: eigsh(S, count, M, sigma=shift, OPinv=inverse, v0=np.cos(np.arange(M.shape[0]))),
+        lambda: block_lanczos(M, solve, count, shift=shift),
+    ]
+    if M.shape[0] < 2200:
+        runs.append(lambda: eigh(S.toarray(), M.toarray(), subset_by_index=(0, count - 1)))
+    times = [best_of(3, run)[1] for run in runs]
+    return times if len(times) == 3 else [*times, math.nan]
 
 
 def main() -> None:
@@ -86,8 +125,9 @@ def main() -> None:
         return
     report = Report("scaling")
     report(f"Tubes, P1, {MODES} modes, {protocol().n_measurements} measurements; seconds, best of three")
-    widths = (10, 12, 10, 20, 10, 12)
-    report.row("vertices", "eigen-solve", "signal", "signal + gradient", "ratio", "peak GiB", widths=widths)
+    widths = (10, 13, 9, 9, 20, 10, 11, 10)
+    heads = ("eigen-solve", "ARPACK", "signal", "signal + gradient", "/ eigen", "/ ARPACK", "peak GiB")
+    report.row("vertices", *heads, widths=widths)
     rows = []
     for rings, layers in SIZES.values():
         command = [sys.executable, __file__, "--one", str(rings), str(layers)]
@@ -97,17 +137,19 @@ def main() -> None:
         report.row(
             int(row["vertices"]),
             f"{row['eigen']:.2f}",
+            f"{row['arpack']:.2f}",
             f"{row['signal']:.2f}",
             f"{row['both']:.2f}",
             f"{row['both'] / row['eigen']:.2f}",
+            f"{row['both'] / row['arpack']:.2f}",
             f"{row['memory']:.2f}",
             widths=widths,
         )
     growth = math.log(rows[-1]["vertices"] / rows[0]["vertices"])
-    for name, label in (("eigen", "eigen-solve"), ("both", "signal + gradient")):
+    for name, label in (("eigen", "eigen-solve"), ("arpack", "ARPACK"), ("both", "signal + gradient")):
         exponent = np.log(rows[-1][name] / rows[0][name]) / growth
         report(f"{label}: grows as V^{exponent:.2f}")
-    dense_against_sparse(report)
+    solvers_against_each_other(report)
     report.write()
 
 

@@ -14,8 +14,8 @@ from ..errors import ConvergenceError, InputError
 from .block_lanczos import block_lanczos
 from .factorise import factorise
 
-DENSE_BELOW = 450
-"""Nodes up to which a dense eigen-solve is quicker for a few modes; for 150 modes up to twice as many, and so
+DENSE_BELOW = 400
+"""Nodes up to which a dense eigen-solve is quicker for a few modes; for 130 modes up to twice as many, and so
 on (`benchmarks/scaling.py`)."""
 
 SPLIT_MULTIPLET = 1e-3
@@ -107,7 +107,7 @@ def _eigensolve(
     stiffness: csc_array, mass: csc_array, count: int, shift: float, solve: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     n_nodes = mass.shape[0]
-    if n_nodes <= DENSE_BELOW * (1 + count / 150) or 3 * count > n_nodes:
+    if n_nodes <= DENSE_BELOW * (1 + count / 130) or 3 * count > n_nodes:
         # for many modes all of them, by divide and conquer, are sooner found than a part
         subset = None if 3 * count > n_nodes else (0, count - 1)
         values, vectors = eigh(stiffness.toarray(), mass.toarray(), subset_by_index=subset)
