@@ -100,7 +100,7 @@ def case(name: str, snr: float | None, starts: int) -> list[str]:
         noise = torch.randn(signal.shape, dtype=torch.float64, generator=generator)
         signal = signal + noise * sigma * float(truth.volume)
     result = torrey.reconstruct(
-        signal, protocol(), TISSUE, shape=Tube(n_control=7, n_radius=11), n_starts=starts, sigma=sigma
+        signal, protocol(), TISSUE, n_starts=starts, sigma=sigma
     )
     best = min(result.start_misfits)
     level = max(1.1 * best, best + 1e-4, 0.0 if snr is None else 1.002 * best)

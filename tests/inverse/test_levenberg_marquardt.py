@@ -52,8 +52,8 @@ def test_rosenbrock_reaches_its_minimum_from_the_usual_start():
     least, seen = problem(rosenbrock)
     x, _ = minimise(least, START, PRECISE, accepted=never)
     assert torch.allclose(x, torch.ones(2, dtype=torch.float64), atol=1e-8)
-    # the literature's methods of this kind take ten to thirty Jacobians
-    assert len(seen) < 100
+    # the literature's methods of this kind take ten to thirty Jacobians, and as many evaluations or more
+    assert len(seen) < 30
 
 
 def test_a_linear_problem_is_solved_in_a_few_steps():
@@ -109,11 +109,11 @@ def test_no_inadmissible_point_is_evaluated(wall):
 def test_the_last_accepted_iterate_is_returned():
     visited = []
     least, _ = problem(rosenbrock)
-    settings = LevenbergMarquardt(max_iterations=4)
+    settings = LevenbergMarquardt(max_iterations=2)
     x, reason = minimise(least, START, settings, accepted=lambda x, _: bool(visited.append(x.clone())))
     assert reason == "iteration limit"
     assert torch.equal(x, visited[-1])
-    assert len(visited) == 5  # the start and one a Jacobian
+    assert len(visited) == 3  # the start and one a Jacobian
 
 
 def test_a_small_enough_misfit_stops_it():

@@ -11,6 +11,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csc_array
 
 from ..errors import ConvergenceError, InputError
+from ..blas_threads import one_blas_thread
 from .block_lanczos import block_lanczos
 from .factorise import factorise
 
@@ -87,7 +88,8 @@ def lowest_modes(
     guess = min(n_nodes, count or _weyl_count(stiffness, mass, below or 0.0))
     while True:
         wanted = min(n_nodes, guess + 6 + guess // 32)
-        values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
+        with one_blas_thread():
+            values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
         least = count or int(np.searchsorted(values, below or 0.0, side="right"))
         keep = _cut_at_gap(values, min(least, n_nodes), n_nodes)
         if keep is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,10 +29,16 @@ FINE_SCALE = 1.2
 FINE_MODES = 180
 """Modes at most in the final prediction."""
 
-MODEL_FLOOR = 5e-5
+MODEL_FLOOR = 1e-4
 """Error over S(0) that the forward model is never believed to beat."""
 
 _CORRECTIONS = 3
+
+_UNSETTLED = 0.1
+"""Share of the first correction that is not believed."""
+
+_ENOUGH = 0.2
+"""Misfit over the believed error of the model under which a better one says nothing about the shape."""
 
 _STILL = 0.3
 """Change of the correction over σ that means nothing."""
@@ -83,19 +90,26 @@ class Fitter:
 
     def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, latent: Tensor) -> Fit:
         """Fit from `latent`, one of the first stage's shape, through all stages, and predict on `finest`."""
-        before, unexplained = sequence[0].shape, 0.0
+        before, reached, unexplained = sequence[0].shape, math.inf, 0.0
         for stage in sequence[:-1]:
-            latent = stage.carry(before, latent)
-            before = stage.shape
-            rows = stage.rows(self.measurement.acquisition.bvals)
-            model = self._model(stage, latent).measuring(rows)
-            target = self.measurement.signal[rows]
             sigma = max(stage.sigma, self._noise(unexplained))
+            if stage.shape == before and sigma >= reached:
+                continue
+            latent = stage.carry(before, latent)
+            before, reached = stage.shape, sigma
+            model, target = self._model(stage, latent), self.measurement.signal
             latent, _ = self._optimise(model, latent, target, sigma, stage.name, hurried=True)
             unexplained = self._misfit(model.predict(latent), target)
         last = sequence[-1]
         latent = last.carry(before, latent)
         return self._corrected(last, finest, latent, max(MODEL_FLOOR, self._noise(unexplained)))
+
+    def nearest(self, stage: Stage, latents: list[Tensor]) -> Tensor:
+        """Return which of `latents`, of the shape of `stage`, predicts the measured signal best."""
+        if len(latents) == 1:
+            return latents[0]
+        model = self._model(stage, latents[0])
+        return min(latents, key=lambda latent: self._misfit(model.predict(latent), self.measurement.signal))
 
     def _noise(self, unexplained: float) -> float:
         """σ over S(0): where it is not known, what the last stage could not explain stands for it."""
@@ -110,13 +124,17 @@ class Fitter:
         difference = fine.predict(latent) - model.predict(latent)
         # first-order descent is run once, as published: it is too slow to be started again
         passes = _CORRECTIONS if isinstance(self.optimiser, LevenbergMarquardt) else 1
-        reason = ""
+        reason, enough = "", _ENOUGH if self.measurement.sigma is None else 0.0
         for turn in range(passes):
             # under noise a gain of one in log-likelihood means nothing; without, only the first pass is rough
             noisy = sigma > _NOISY
             hurried = noisy or turn == 0
             target = self.measurement.signal - difference
-            trial, reason = self._optimise(model, latent, target, sigma, stage.name, hurried=hurried)
+            # at first the difference belongs to another shape than the one to be found
+            believed = max(sigma, _UNSETTLED * self._misfit(difference, 0 * difference)) if turn == 0 else sigma
+            trial, reason = self._optimise(
+                model, latent, target, believed, stage.name, hurried=hurried, enough=enough
+            )
             if not fine.admissible(trial):
                 reason = "the next step folds on the fine mesh"
                 break
@@ -159,9 +177,20 @@ class Fitter:
         )
 
     def _optimise(
-        self, model: ForwardModel, latent: Tensor, target: Tensor, sigma: float, stage: str, *, hurried: bool
+        self,
+        model: ForwardModel,
+        latent: Tensor,
+        target: Tensor,
+        sigma: float,
+        stage: str,
+        *,
+        hurried: bool,
+        enough: float = 0.0,
     ) -> tuple[Tensor, str]:
-        """Minimise the misfit to `target` (N,); `hurried` where the answer is only the start of the next."""
+        """Minimise the misfit to `target` (N,); `hurried` where the answer is only the start of the next.
+
+        A misfit of less than `enough` of `sigma` ends the search.
+        """
         reference, iteration = self.measurement.reference, 0
 
         def note(misfit: float) -> None:
@@ -170,7 +199,7 @@ class Fitter:
             iteration += 1
 
         if isinstance(self.optimiser, Adam):
-            enough = (self.measurement.sigma or MODEL_FLOOR) ** 2
+            noise = (self.measurement.sigma or MODEL_FLOOR) ** 2
 
             def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
                 loss, slope = model.misfit_gradient(x, target)
@@ -178,13 +207,14 @@ class Fitter:
 
             def within_noise(_: Tensor, loss: Tensor) -> bool:
                 note(float(loss) ** 0.5)
-                return float(loss) <= enough
+                return float(loss) <= noise
 
             return descend(gradient, model.admissible, latent, self.optimiser, accepted=within_noise)
 
         def accept(_: Tensor, residual: Tensor) -> bool:
-            note(float(residual[: len(target)].square().mean().sqrt()) * sigma)
-            return False
+            deviation = float(residual[: len(target)].square().mean().sqrt())
+            note(deviation * sigma)
+            return deviation < enough
 
         settings = self.optimiser
         if hurried:

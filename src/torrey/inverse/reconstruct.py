@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition
+from ..blas_threads import one_blas_thread
 from ..errors import ConvergenceError, InputError
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
-from ..shape import AbstractShape, Tube
+from ..shape import AbstractShape, Extent, Tube
 from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
@@ -28,6 +29,9 @@ from .result import Iteration, Posterior, Reconstruction
 from .stages import Stage, only_stage, stages
 
 _TRIES = 50
+
+_CANDIDATES = 6
+"""Random shapes of which a start takes the one that explains the signal best."""
 
 _MOST_PARAMETERS = 400
 """Parameters up to which a Jacobian is formed; with more, first-order descent is the default."""
@@ -114,14 +118,16 @@ def reconstruct(
         straight=isinstance(optimiser, Adam),
         generator=generator,
     )
-    for start, latent in enumerate(first_latents):
+    for start, candidates in enumerate(first_latents):
 
         def report(stage: str, iteration: int, misfit: float, start: int = start) -> None:
             history.append(Iteration(start, stage, iteration, misfit, time.perf_counter() - began))
             if progress is not None:
                 progress(history[-1])
 
-        fits.append(Fitter(measurement, tissue, optimiser, report).run(sequence, shape, latent))
+        fitter = Fitter(measurement, tissue, optimiser, report)
+        with one_blas_thread():
+            fits.append(fitter.run(sequence, shape, fitter.nearest(sequence[0], candidates)))
     best = min(fits, key=lambda fit: fit.cost)
     mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
     require_valid(mesh, name="reconstructed mesh")
@@ -151,8 +157,8 @@ def _starts(
     count: int,
     straight: bool,
     generator: torch.Generator,
-) -> list[Tensor]:
-    """Return first latents; `straight` makes the first of them straight, as published.
+) -> list[list[Tensor]]:
+    """Return for each start the latents to choose from; `straight` leaves the first no choice, as published.
 
     A straight tube is a saddle for second-order steps: bending it either way changes the signal alike.
     """
@@ -162,17 +168,24 @@ def _starts(
         diffusivity=float(tissue.diffusion_tensor.detach().trace()) / 3,
         volume=_volume_of(measurement, tissue),
     )
-    latents = [first.shape.initial(extent, generator=None)] if straight else []
-    for _ in range(_TRIES * count):
-        if len(latents) == count:
-            return latents
-        latent = first.shape.initial(extent, generator=generator)
+    starts = [[first.shape.initial(extent, generator=None)]] if straight else []
+    while len(starts) < count:
+        starts.append(_random_latents(first.shape, extent, generator))
+    return starts
+
+
+def _random_latents(shape: AbstractShape, extent: Extent, generator: torch.Generator) -> list[Tensor]:
+    latents: list[Tensor] = []
+    for _ in range(_TRIES * _CANDIDATES):
+        latent = shape.initial(extent, generator=generator)
         # half way to a fold is no place to start from
-        if first.shape.fold_margin(latent) > 0.5:
+        if shape.fold_margin(latent) > 0.5:
             latents.append(latent)
+        if len(latents) == _CANDIDATES:
+            return latents
     raise ConvergenceError(
-        f"starts: {len(latents)} of {count} random starts do not fold at length "
-        f"{extent.length:.3g} µm and radius {extent.radius:.3g} µm, suggested by the signal"
+        f"starts: {len(latents)} of {_CANDIDATES} random shapes do not fold at length {extent.length:.3g} µm "
+        f"and radius {extent.radius:.3g} µm, suggested by the signal"
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..errors import InputError
 from ..shape import AbstractShape, Tube
-from ..shape.spline import refined_count
-from .measurement import WEAK
+from ..shape.spline import DEGREE, refined_count
 
-_LOW_B = 1500.0
-"""s/mm²: up to here a signal depends on the size and the coarse shape almost alone."""
+_LAYERS_PER_SPAN = 1.5
+"""Layers that a span between knots takes before the last stage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,6 @@ class Stage:
     sigma : float
         Error over S(0) below which this stage does not try to go: while it is large the prior keeps the shape
         plain.
-    max_bval : float
-        s/mm²; stronger measurements wait for a later stage, but for the weakest third of the weighted.
     most_modes : int
         At most this many; a large shape has more than its signals need.
     """
@@ -40,15 +38,7 @@ class Stage:
     shape: AbstractShape
     length_scale: float
     sigma: float
-    max_bval: float
     most_modes: int = 80
-
-    def rows(self, bvals: Tensor) -> Tensor:
-        """Return which measurements (N,) of `bvals` (N,), s/mm², this stage fits."""
-        weighted = bvals[bvals > WEAK]
-        # a shell's b-values differ by rounding
-        third = 1.01 * float(weighted.quantile(1 / 3)) if len(weighted) else 0.0
-        return bvals <= max(self.max_bval, third)
 
     def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
@@ -68,22 +58,23 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     if not isinstance(shape, Tube):
         return (only_stage(shape),)
     _require_reachable(shape)
-    first = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
-    middle = replace(first, n_control=min(5, shape.n_control), n_radius=min(7, shape.n_radius), n_layers=12)
+    spans = max(shape.n_control, shape.n_radius) - DEGREE
+    layers = min(shape.n_layers, max(12, math.ceil(_LAYERS_PER_SPAN * spans)))
+    coarse = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
+    whole = replace(shape, n_rings=1, n_layers=layers)
     return (
-        Stage("size", first, 2.2, 2e-2, _LOW_B, 30),
-        Stage("bend", first, 2.0, 2e-3, _LOW_B, 40),
-        Stage("form", middle, 1.5, 1e-3, float("inf"), 60),
+        Stage("size", coarse, 2.2, 2e-2, 30),
+        Stage("form", whole, 1.5, 5e-3, 60),
+        Stage("refine", whole, 1.5, 5e-4, 60),
         only_stage(shape),
     )
 
 
 def only_stage(shape: AbstractShape) -> Stage:
-    """Return the stage that fits all of `shape` to all measurements."""
-    if not isinstance(shape, Tube):
-        return Stage("all", shape, 1.2, 2e-4, float("inf"))
-    last = replace(shape, n_rings=1)
-    return Stage("detail", last, 1.3, 2e-4, float("inf"))
+    """Return the stage that fits all of `shape`."""
+    if isinstance(shape, Tube):
+        shape = replace(shape, n_rings=1)
+    return Stage("detail", shape, 1.5, 0.0, 60)
 
 
 def _insert_knots(before: Tube, latent: Tensor, after: Tube) -> Tensor:

@@ -77,10 +77,10 @@ class Tube(AbstractShape):
         n_layers + 1 sections. The cross-section has the area of the disc.
     """
 
-    n_control: int = 7
-    n_radius: int = 11
+    n_control: int = 11
+    n_radius: int = 19
     n_rings: int = 2
-    n_layers: int = 20
+    n_layers: int = 26
 
     def __post_init__(self) -> None:
         for name, least in (("n_control", 4), ("n_radius", 4), ("n_rings", 1), ("n_layers", 1)):
