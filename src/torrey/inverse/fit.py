@@ -90,9 +90,11 @@ class Fitter:
 
     def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, latent: Tensor) -> Fit:
         """Fit from `latent`, one of the first stage's shape, through all stages, and predict on `finest`."""
-        before, reached, unexplained = sequence[0].shape, math.inf, 0.0
+        known, evidence = self.measurement.sigma, 0.0
+        before, reached = sequence[0].shape, math.inf
         for stage in sequence[:-1]:
-            sigma = max(stage.sigma, self._noise(unexplained))
+            # a start far from the shape explains little too, so that an early stage is not held back much
+            sigma = max(stage.sigma, evidence / 3 if known is None else known)
             if stage.shape == before and sigma >= reached:
                 continue
             latent = stage.carry(before, latent)
@@ -100,9 +102,11 @@ class Fitter:
             model, target = self._model(stage, latent), self.measurement.signal
             latent, _ = self._optimise(model, latent, target, sigma, stage.name, hurried=True)
             unexplained = self._misfit(model.predict(latent), target)
+            # a misfit below the error that was allowed is no evidence of noise
+            evidence = unexplained if unexplained > sigma else 0.0
         last = sequence[-1]
         latent = last.carry(before, latent)
-        return self._corrected(last, finest, latent, max(MODEL_FLOOR, self._noise(unexplained)))
+        return self._corrected(last, finest, latent, max(MODEL_FLOOR, evidence if known is None else known))
 
     def nearest(self, stage: Stage, latents: list[Tensor]) -> Tensor:
         """Return which of `latents`, of the shape of `stage`, predicts the measured signal best."""
@@ -110,10 +114,6 @@ class Fitter:
             return latents[0]
         model = self._model(stage, latents[0])
         return min(latents, key=lambda latent: self._misfit(model.predict(latent), self.measurement.signal))
-
-    def _noise(self, unexplained: float) -> float:
-        """σ over S(0): where it is not known, what the last stage could not explain stands for it."""
-        return unexplained if self.measurement.sigma is None else self.measurement.sigma
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.
@@ -218,7 +218,9 @@ class Fitter:
 
         settings = self.optimiser
         if hurried:
-            settings = replace(settings, gain_tolerance=max(0.05, settings.gain_tolerance), negligible=1.0)
+            # what noise leaves is nine tenths of the sum of squares, so that a share of it is not small change
+            tolerance = 0.02 if sigma > _NOISY else settings.gain_tolerance
+            settings = replace(settings, gain_tolerance=max(tolerance, settings.gain_tolerance), negligible=3.0)
         problem = penalised_least_squares(model, target, sigma * reference)
         return minimise(problem, latent, settings, accepted=accept)
 

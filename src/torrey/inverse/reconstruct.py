@@ -30,7 +30,7 @@ from .stages import Stage, only_stage, stages
 
 _TRIES = 50
 
-_CANDIDATES = 6
+_CANDIDATES = 3
 """Random shapes of which a start takes the one that explains the signal best."""
 
 _MOST_PARAMETERS = 400

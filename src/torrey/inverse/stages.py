@@ -73,8 +73,8 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
 def only_stage(shape: AbstractShape) -> Stage:
     """Return the stage that fits all of `shape`."""
     if isinstance(shape, Tube):
-        shape = replace(shape, n_rings=1)
-    return Stage("detail", shape, 1.5, 0.0, 60)
+        return Stage("detail", replace(shape, n_rings=1), 1.5, 0.0, 60)
+    return Stage("all", shape, 1.2, 0.0, 80)
 
 
 def _insert_knots(before: Tube, latent: Tensor, after: Tube) -> Tensor:
