@@ -29,7 +29,6 @@ from common import Report
 from torrey.acquisition import electrostatic_directions
 from torrey.mesh import Surface, disc, sweep_connectivity, tetrahedralize
 from torrey.mesh.surface import boundary_triangles
-from torrey.shape import Tube
 from torrey.shape.frame import rotation_minimising_normals
 
 SNR = 50
@@ -99,9 +98,7 @@ def case(name: str, snr: float | None, starts: int) -> list[str]:
         sigma = 1 / snr
         noise = torch.randn(signal.shape, dtype=torch.float64, generator=generator)
         signal = signal + noise * sigma * float(truth.volume)
-    result = torrey.reconstruct(
-        signal, protocol(), TISSUE, n_starts=starts, sigma=sigma
-    )
+    result = torrey.reconstruct(signal, protocol(), TISSUE, n_starts=starts, sigma=sigma)
     best = min(result.start_misfits)
     level = max(1.1 * best, best + 1e-4, 0.0 if snr is None else 1.002 * best)
     reached = sum(misfit <= level for misfit in result.start_misfits)

@@ -19,4 +19,5 @@ def one_blas_thread() -> AbstractContextManager[object]:
     Products of a few columns gain nothing from a second one, and its waiting for the next product takes the
     processor from PyTorch's threads: on two cores an eigen-solve of 1 000 nodes took 270 ms instead of 100.
     """
-    return _controller().limit(limits=1, user_api="blas")
+    limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
+    return limited

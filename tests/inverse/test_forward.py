@@ -15,8 +15,8 @@ from torrey.signal import MatrixFormalism, Tissue, simulate
 TUBE = Tube(n_control=5, n_radius=5, n_rings=1, n_layers=10)
 SMALL = Tube(n_control=4, n_radius=4, n_rings=1, n_layers=4)
 
-TIME_STEPS = 1e-3
-"""The Jacobian takes fewer time steps than the signal, which leaves 2e-4 here."""
+TIME_STEPS = 3e-4
+"""The Jacobian is that of the signal of sixth order in time, the signal of eighth."""
 
 
 def acquisition():
@@ -102,8 +102,8 @@ def test_the_signal_does_not_see_translation():
     shift = torch.zeros(TUBE.n_latent, 3, dtype=torch.float64)
     for axis in range(3):
         shift[axis:15:3, axis] = 1.0
-    # the derivative of the phase factors is taken to 1e-5
-    assert (J @ shift).abs().max() < 1e-4 * J.abs().max()
+    # exact for the discrete signal, but for rounding
+    assert (J @ shift).abs().max() < 1e-9 * J.abs().max()
 
 
 def test_unnormalised_signal_grows_as_the_volume():
@@ -190,10 +190,3 @@ def test_folded_and_infinite_latents_are_not_admissible():
     latent = bent()
     latent[0] = math.nan
     assert not forward.admissible(latent)
-
-
-def test_measuring_keeps_the_rows_asked_for():
-    forward = model()
-    latent = bent()
-    rows = torch.tensor([3, 0, 11])
-    assert torch.allclose(forward.measuring(rows).predict(latent), forward.predict(latent)[rows], rtol=1e-12)

@@ -284,7 +284,7 @@ def test_position_and_speed_are_in_the_gauge_and_sliding_points_change_nothing_e
     moved = torch.cat([(control + shift).ravel(), log_radius])
     assert torch.allclose(tube.gauge(moved)[-3:], shift, atol=1e-12)
     # z = 10(s² + s)/2 − 5 has the speed 10(s + ½), relative to its mean over the layers s + ½
-    s = torch.linspace(0, 1, 21, dtype=torch.float64)
+    s = torch.linspace(0, 1, tube.n_layers + 1, dtype=torch.float64)
     slid = fitted(tube, lambda s: torch.stack([0 * s, 0 * s, 5 * (s * s + s) - 5], dim=1), constant(2.0))
     uneven = tube.gauge(slid)[:-3]
     assert torch.allclose(uneven / uneven[-1], 2 * s - 1, atol=1e-9)
@@ -333,5 +333,5 @@ def test_settings_that_make_no_tube_are_named(options, words):
 
 
 def test_a_latent_of_the_wrong_length_is_named():
-    with pytest.raises(InputError, match=r"latent has shape \(3,\), expected \(32,\)"):
+    with pytest.raises(InputError, match=r"latent has shape \(3,\), expected \(52,\)"):
         Tube().vertices(torch.zeros(3))

@@ -43,6 +43,12 @@ _ENOUGH = 0.2
 _STILL = 0.3
 """Change of the correction over σ that means nothing."""
 
+_HURRIED_GAIN = 3.0
+"""Gain in ½|F|² that means nothing where the answer is only the start of the next stage."""
+
+_HURRIED_SHARE = 0.02
+"""The same as a share of ½|F|² under noise, which is most of it."""
+
 _NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
 1e-3 before it is corrected, then stays far below the noise."""
@@ -131,7 +137,9 @@ class Fitter:
             hurried = noisy or turn == 0
             target = self.measurement.signal - difference
             # at first the difference belongs to another shape than the one to be found
-            believed = max(sigma, _UNSETTLED * self._misfit(difference, 0 * difference)) if turn == 0 else sigma
+            believed = (
+                max(sigma, _UNSETTLED * self._misfit(difference, 0 * difference)) if turn == 0 else sigma
+            )
             trial, reason = self._optimise(
                 model, latent, target, believed, stage.name, hurried=hurried, enough=enough
             )
@@ -218,9 +226,9 @@ class Fitter:
 
         settings = self.optimiser
         if hurried:
-            # what noise leaves is nine tenths of the sum of squares, so that a share of it is not small change
-            tolerance = 0.02 if sigma > _NOISY else settings.gain_tolerance
-            settings = replace(settings, gain_tolerance=max(tolerance, settings.gain_tolerance), negligible=3.0)
+            settings = replace(settings, negligible=_HURRIED_GAIN)
+            if sigma > _NOISY:
+                settings = replace(settings, gain_tolerance=max(_HURRIED_SHARE, settings.gain_tolerance))
         problem = penalised_least_squares(model, target, sigma * reference)
         return minimise(problem, latent, settings, accepted=accept)
 

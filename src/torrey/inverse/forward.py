@@ -100,10 +100,6 @@ class ForwardModel:
         resolved = int((modes.values <= operators.rate_of(length_scale)).sum())
         return replace(model, n_modes=min(most_modes, resolved))
 
-    def measuring(self, rows: Tensor) -> ForwardModel:
-        """Return the model of some `rows` (mask or indices) of the acquisition."""
-        return replace(self, acquisition=self.acquisition.subset(rows))
-
     def admissible(self, latent: Tensor) -> bool:
         """Whether the shape does not fold and no tet of its mesh is inverted."""
         if not bool(torch.isfinite(latent).all()) or self.shape.fold_margin(latent) <= 0:

@@ -154,7 +154,8 @@ class _Linearised:
 
     def solve(self, damping: float, right: Tensor) -> Tensor:
         """Return (JᵀJ + μG)⁻¹ `right` (P,)."""
-        return torch.linalg.solve(self.normal + damping * self.metric, right)
+        solution: Tensor = torch.linalg.solve(self.normal + damping * self.metric, right)
+        return solution
 
     def length(self, step: Tensor) -> float:
         """Return the displacement that `step` (P,) causes."""

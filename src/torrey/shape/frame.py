@@ -30,7 +30,9 @@ def rotation_minimising_normals(points: Tensor, tangents: Tensor) -> Tensor:
 def _reflection(mirror: Tensor) -> Tensor:
     """Return the matrices (L, 3, 3) that reflect along each of `mirror` (L, 3)."""
     unit = mirror / mirror.norm(dim=1, keepdim=True)
-    return torch.eye(3, dtype=mirror.dtype, device=mirror.device) - 2 * unit[:, :, None] * unit[:, None]
+    outer = unit[:, :, None] * unit[:, None]
+    reflection: Tensor = torch.eye(3, dtype=mirror.dtype, device=mirror.device) - 2 * outer
+    return reflection
 
 
 def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class Pulse:
         angle = (self.duration[:, None] / (2 * m) * self.wave_number)[:, None, :] * self.positions[:, :, None]
         return torch.polar(torch.ones_like(angle), -angle)
 
-    def run(self, initial: Tensor, m: int, *, trace: tuple[list[Tensor], list[Tensor]] | None = None) -> Tensor:
+    def run(
+        self, initial: Tensor, m: int, *, trace: tuple[list[Tensor], list[Tensor]] | None = None
+    ) -> Tensor:
         """Return the state (G, n, C) after m steps; append what decay factors act on and make to `trace`."""
         half, decay = self.half_phase(m), self.decay(m)
         full = half * half

@@ -136,10 +136,7 @@ def _summed(pulse: Pulse, sweeps: list[_Sweep]) -> tuple[Tensor, Tensor]:
     near = _near(pulse, each=False)
     bars = [x for s in sweeps for x in (*s.before_bar, s.end_bar)]
     turned = _turned(pulse, sweeps, pulse.wave_number)
-    if _degenerate(near):
-        phase = _outer(bars, turned)
-    else:
-        phase = torch.diag_embed(_diagonal(bars, turned).sum(2))
+    phase = _outer(bars, turned) if _degenerate(near) else torch.diag_embed(_diagonal(bars, turned).sum(2))
     position = _divide(_total(telescoped)[:, None], _differences(pulse), phase[:, None], near)
     return _total(decays), position
 
