@@ -75,7 +75,7 @@ class FunctionSpace:
         return csc_array((data, self._indices, self._indptr), shape=(self.n_nodes, self.n_nodes))
 
     def row(self, node: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the nodes (k,) that share a tet with `node`, itself among them, and the pairs (k,) they make."""
+        """Return the nodes (k,) that share a tet with `node`, itself too, and the pairs (k,) they make."""
         entries = slice(self._indptr[node], self._indptr[node + 1])
         return self._indices[entries], self._entry_pair[entries]
 

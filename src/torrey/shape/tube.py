@@ -17,7 +17,7 @@ from .spline import greville, refined_count, refinement_matrix, spline_matrix
 
 _CHECKS_PER_LAYER = 4
 
-_USUAL = 0.5
+_USUAL = 0.3
 """Usual size of r κ and of dr/ds in axons: an undulation or a bead much sharper than that is improbable a
 priori."""
 
@@ -181,7 +181,7 @@ class Tube(AbstractShape):
         return torch.cat([uneven, control.mean(0)])
 
     def roughness(self, latent: Tensor) -> Tensor:
-        """Return r κ (as a vector) and dr/ds along the curve over their usual size 1/2, (4 (n_layers + 1),).
+        """Return r κ (as a vector) and dr/ds along the curve over their usual size, (4 (n_layers + 1),).
 
         The rows are weighted so that their squares sum to one for each length of a diameter that has the
         usual size: the negative log of a Gaussian prior on smooth tubes, the same at any number of knots and
