@@ -293,15 +293,15 @@ def test_position_and_speed_are_in_the_gauge_and_sliding_points_change_nothing_e
 
 
 def test_roughness_of_an_arc_and_of_a_cone():
-    """Σ = Σ over diameters of (r κ / ½)² and of (dr/ds / ½)²."""
+    """Σ = Σ over diameters of (r κ / 0.3)² and of (dr/ds / 0.3)²."""
     tube = Tube(n_control=16, n_radius=30, n_layers=200)
     r, R, angle = 1.5, 5.0, 2.0
     bent = fitted(tube, arc(R, angle), constant(r))
-    expected = (R * angle / (2 * r)) * (r / R / 0.5) ** 2
+    expected = (R * angle / (2 * r)) * (r / R / 0.3) ** 2
     # the spline's ends are rougher than the arc by a few percent
     assert float(tube.roughness(bent).square().sum()) == pytest.approx(expected, rel=0.03)
     cone = fitted(tube, lambda s: torch.stack([0 * s, 0 * s, 12 * s], dim=1), lambda s: 1 + 1.2 * s)
-    expected = 12 / (2 * 1.6) * (0.1 / 0.5) ** 2
+    expected = 12 / (2 * 1.6) * (0.1 / 0.3) ** 2
     assert float(tube.roughness(cone).square().sum()) == pytest.approx(expected, rel=0.02)
 
 
