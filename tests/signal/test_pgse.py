@@ -149,7 +149,7 @@ def test_jacobian_contracts_to_the_vjp(model, fine_steps):
         torch.testing.assert_close(jacobian[i], torch.stack(expected), rtol=1e-6, atol=1e-6 * scale)
 
 
-def test_jacobian_with_default_steps_is_good_to_a_few_parts_in_ten_thousand():
+def test_jacobian_with_default_steps_is_good_to_a_part_in_a_thousand():
     model, (q, delta, separation) = MODELS["rough"], mixed_protocol()
     g = torch.Generator().manual_seed(4)
     n = len(model.magnetisation)
@@ -169,7 +169,7 @@ def test_jacobian_with_default_steps_is_good_to_a_few_parts_in_ten_thousand():
         ).real
 
     exact = (8 * (moved(1e-3) - moved(-1e-3)) - (moved(2e-3) - moved(-2e-3))) / 12e-3
-    assert float((jacobian[:, 0] - exact).abs().max() / exact.abs().max()) < 5e-4
+    assert float((jacobian[:, 0] - exact).abs().max() / exact.abs().max()) < 2e-3
 
 
 def test_splitting_is_of_sixth_order_and_its_estimate_bounds_the_error():

@@ -32,9 +32,9 @@ _BASE_STEPS = (3, 6, 9, 12)
 _MOST_REFINED = 64
 """Largest multiple of the base steps."""
 
-_STIFF = 3.0
+_STIFF = 6.0
 """Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
-error is then up to hλ / 3 of it (`benchmarks/splitting.py`)."""
+error is then about hλ / 6 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_ARRAYS = 8
 """Matrices a measurement that a Jacobian holds at once."""
@@ -178,9 +178,9 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
     A = torch.einsum("gc,cij->gij", axes, model.moments)
     positions, rotation = torch.linalg.eigh(A)
     volume = model.magnetisation.square().sum()
-    factor = 1
+    thirds = 3
     while True:
-        steps = tuple(factor * m for m in _BASE_STEPS)
+        steps = tuple(m * thirds // 3 for m in _BASE_STEPS)
         delta, q = groups.small_delta[part], groups.wave_number[part]
         pulse = Pulse(positions, rotation, model.rates.diagonal(), delta, q, steps)
         end, error = pulse.propagate(model.magnetisation)
@@ -189,7 +189,7 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
         estimate = float(change.abs().max() / volume) * max(1.0, stiffness / _STIFF)
         if estimate <= SPLITTING_TOLERANCE:
             return _Part(axes, pause, pulse, end)
-        if factor >= _MOST_REFINED:
+        if thirds >= 3 * _MOST_REFINED:
             warnings.warn(
                 f"{steps[-1]} steps a pulse are too few: estimated error {estimate:.1e} of S(0), "
                 f"expected at most {SPLITTING_TOLERANCE:g}",
@@ -197,7 +197,8 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
                 stacklevel=2,
             )
             return _Part(axes, pause, pulse, end)
-        factor *= 2
+        # times 4/3 and 3/2 in turn: 1, 4/3, 2, 8/3, 4, ...
+        thirds = thirds * 4 // 3 if thirds % 3 == 0 else thirds * 3 // 2
 
 
 def _pair(pulse: Pulse, pause: Tensor, end: Tensor) -> Tensor:
