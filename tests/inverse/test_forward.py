@@ -15,8 +15,8 @@ from torrey.signal import MatrixFormalism, Tissue, simulate
 TUBE = Tube(n_control=5, n_radius=5, n_rings=1, n_layers=10)
 SMALL = Tube(n_control=4, n_radius=4, n_rings=1, n_layers=4)
 
-TIME_STEPS = 3e-4
-"""The Jacobian is that of the signal of sixth order in time, the signal of eighth."""
+TIME_STEPS = 1e-3
+"""The Jacobian is that of the signal of sixth order in time, which leaves 3e-4 here."""
 
 
 def acquisition():

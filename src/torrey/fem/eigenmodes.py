@@ -10,8 +10,8 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csc_array
 
-from ..blas_threads import one_blas_thread
 from ..errors import ConvergenceError, InputError
+from .blas_threads import one_blas_thread
 from .block_lanczos import block_lanczos
 from .factorise import factorise
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition
-from ..blas_threads import one_blas_thread
 from ..errors import ConvergenceError, InputError
+from ..fem.blas_threads import one_blas_thread
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
 from ..shape import AbstractShape, Extent, Tube
