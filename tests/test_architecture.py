@@ -12,10 +12,11 @@ import torrey
 
 PACKAGE = Path(torrey.__file__).parent
 
-# each room and the rooms it may import; errors and units are open to all
+# each room and the rooms it may import; errors, units and autodiff are open to all
 ROOMS = {
     "errors": set(),
     "units": set(),
+    "autodiff": set(),
     "mesh": set(),
     "acquisition": set(),
     "fem": {"mesh"},
@@ -27,7 +28,7 @@ ROOMS = {
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "cli": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report", "run_settings", "terminal"},
 }
-OPEN_TO_ALL = {"errors", "units"}
+OPEN_TO_ALL = {"errors", "units", "autodiff"}
 
 PUBLIC = {
     "Acquisition",

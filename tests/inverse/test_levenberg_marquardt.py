@@ -5,13 +5,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from torrey.inverse.levenberg_marquardt import LeastSquares, LevenbergMarquardt, minimise
+from torrey.inverse import levenberg_marquardt
+from torrey.inverse.levenberg_marquardt import LeastSquares, LevenbergMarquardt
 
 
 @dataclass
 class At:
     """A problem at one x: its residual, and how to linearise it."""
 
+    x: torch.Tensor
     residual: torch.Tensor
     linearise: Callable
 
@@ -23,9 +25,17 @@ def problem(residual, *, admissible=lambda x: True, metric=None):
     def evaluate(x):
         seen.append(x.clone())
         G = torch.eye(len(x), dtype=x.dtype) if metric is None else metric
-        return At(residual(x), lambda: (torch.func.jacrev(residual)(x), G))
+        return At(x, residual(x), lambda: (torch.func.jacrev(residual)(x), G))
 
     return LeastSquares(evaluate, admissible), seen
+
+
+def minimise(least, start, settings, *, accepted):
+    """Return the x of the minimum and why the search stopped; `accepted` takes x and its residual."""
+    end, reason = levenberg_marquardt.minimise(
+        least, start, settings, accepted=lambda point: accepted(point.x, point.residual)
+    )
+    return end.x, reason
 
 
 def never(x, residual):
@@ -153,7 +163,7 @@ def test_a_problem_whose_jacobian_lies_ends_without_a_step():
     A, b = linear()
 
     def evaluate(x):
-        return At(A @ x - b, lambda: (-A, torch.eye(4, dtype=torch.float64)))
+        return At(x, A @ x - b, lambda: (-A, torch.eye(4, dtype=torch.float64)))
 
     least = LeastSquares(evaluate, lambda x: True)
     start = torch.zeros(4, dtype=torch.float64)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..autodiff import pushforward
 from .assembly import PairValues, assemble, assemble_adjoint
 from .eigenmodes import Eigenmodes
 from .geometry import ElementGeometry, element_geometry
@@ -205,10 +206,7 @@ def _geometry_tangents(
     def geometry(x: Tensor) -> ElementGeometry:
         return element_geometry(x, basis.space.tets, diffusion_tensor.detach())
 
-    def along(displacement: Tensor) -> ElementGeometry:
-        return torch.func.jvp(geometry, (centred,), (displacement,))[1]  # type: ignore[no-any-return]
-
-    return torch.func.vmap(along)(displacements)
+    return ElementGeometry(*pushforward(geometry, centred, displacements))
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

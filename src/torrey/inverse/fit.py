@@ -11,10 +11,10 @@ from torch import Tensor
 from ..shape import AbstractShape
 from ..signal.tissue import Tissue
 from .adam import Adam, descend
-from .forward import ForwardModel
+from .forward import ForwardModel, Prediction
 from .levenberg_marquardt import LevenbergMarquardt, minimise
 from .measurement import Measurement
-from .objective import penalised_least_squares, prior
+from .objective import PenalisedPrediction, penalised_least_squares, prior
 from .stages import Stage
 
 Report = Callable[[str, int, float], None]
@@ -68,8 +68,8 @@ class Fit:
         Root mean square of predicted − measured over S(0).
     cost : float
         ½χ² + prior with the noise (or the smallest believed error), by which starts are compared.
-    model : ForwardModel
-        The last stage's.
+    cheap : Prediction
+        By the last stage's model; holds its Jacobian.
     model_sigma : float
         rms difference of the two over S(0): the error of the mesh the fit used.
     reason : str
@@ -80,7 +80,7 @@ class Fit:
     predicted: Tensor
     misfit: float
     cost: float
-    model: ForwardModel
+    cheap: Prediction
     model_sigma: float
     reason: str
 
@@ -106,8 +106,8 @@ class Fitter:
             latent = stage.carry(before, latent)
             before, reached = stage.shape, sigma
             model, target = self._model(stage, latent), self.measurement.signal
-            latent, _ = self._optimise(model, latent, target, sigma, stage.name, hurried=True)
-            unexplained = self._misfit(model.predict(latent), target)
+            fitted, _ = self._optimise(model, latent, target, sigma, stage.name, hurried=True)
+            latent, unexplained = fitted.latent, self._rms(fitted.predicted - target)
             # a misfit below the error that was allowed is no evidence of noise
             evidence = unexplained if unexplained > sigma else 0.0
         last = sequence[-1]
@@ -119,7 +119,7 @@ class Fitter:
         if len(latents) == 1:
             return latents[0]
         model = self._model(stage, latents[0])
-        return min(latents, key=lambda latent: self._misfit(model.predict(latent), self.measurement.signal))
+        return min(latents, key=lambda latent: self._rms(model.predict(latent) - self.measurement.signal))
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.
@@ -127,38 +127,34 @@ class Fitter:
         Defect correction: the answer is the fine model's, every Jacobian the cheap one's.
         """
         model, fine = self._last_models(stage, finest, latent, noisy=sigma > _NOISY)
-        difference = fine.predict(latent) - model.predict(latent)
         # first-order descent is run once, as published: it is too slow to be started again
         passes = _CORRECTIONS if isinstance(self.optimiser, LevenbergMarquardt) else 1
-        reason, enough = "", _ENOUGH if self.measurement.sigma is None else 0.0
+        cheap, predicted, reason = model.at(latent), fine.predict(latent), ""
+        difference = predicted - cheap.predicted
+        enough = _ENOUGH if self.measurement.sigma is None else 0.0
         for turn in range(passes):
-            # under noise a gain of one in log-likelihood means nothing; without, only the first pass is rough
-            noisy = sigma > _NOISY
-            hurried = noisy or turn == 0
-            target = self.measurement.signal - difference
             # at first the difference belongs to another shape than the one to be found
-            believed = (
-                max(sigma, _UNSETTLED * self._misfit(difference, 0 * difference)) if turn == 0 else sigma
-            )
+            believed = max(sigma, _UNSETTLED * self._rms(difference)) if turn == 0 else sigma
+            target = self.measurement.signal - difference
+            # the answer of a pass on too little trust is only the start of the next
+            hurried = believed > min(sigma, _NOISY)
             trial, reason = self._optimise(
-                model, latent, target, believed, stage.name, hurried=hurried, enough=enough
+                model, cheap.latent, target, believed, stage.name, hurried=hurried, enough=enough
             )
-            if not fine.admissible(trial):
+            if not fine.admissible(trial.latent):
                 reason = "the next step folds on the fine mesh"
                 break
-            latent = trial
-            cheap, before = model.predict(latent), difference
-            difference = fine.predict(latent) - cheap
-            if (noisy or turn > 0) and self._misfit(difference, before) < _STILL * sigma:
+            cheap, predicted, before = trial, fine.predict(trial.latent), difference
+            difference = predicted - cheap.predicted
+            settled = believed == sigma and self._rms(difference - before) < _STILL * sigma
+            if settled:
                 break
             if self.measurement.sigma is None:
-                explained = self._misfit(cheap + difference, self.measurement.signal)
-                sigma = max(MODEL_FLOOR, min(sigma, explained))
-        predicted = model.predict(latent) + difference
-        misfit = self._misfit(predicted, self.measurement.signal)
+                sigma = max(MODEL_FLOOR, min(sigma, self._rms(predicted - self.measurement.signal)))
+        misfit = self._rms(predicted - self.measurement.signal)
         chi_square = len(predicted) * (misfit / max(MODEL_FLOOR, self.measurement.sigma or 0.0)) ** 2
-        cost = (chi_square + float(prior(fine.shape, latent).square().sum())) / 2
-        return Fit(latent, predicted, misfit, cost, model, self._misfit(difference, 0 * difference), reason)
+        cost = (chi_square + float(prior(fine.shape, cheap.latent).square().sum())) / 2
+        return Fit(cheap.latent, predicted, misfit, cost, cheap, self._rms(difference), reason)
 
     def _last_models(
         self, last: Stage, finest: AbstractShape, latent: Tensor, *, noisy: bool
@@ -168,20 +164,21 @@ class Fitter:
         How many modes a length scale takes is a matter of the shape, so both are counted on the cheap mesh.
         """
         coarser = _NOISY_COARSENING if noisy else 1.0
-        model = self._model(replace(last, length_scale=last.length_scale * coarser), latent)
-        resolved = replace(last, length_scale=FINE_SCALE * coarser, most_modes=FINE_MODES)
-        return model, replace(self._model(resolved, latent), shape=finest)
+        model = self._unresolved(last.shape)
+        few, many = model.count_resolved(
+            latent, (last.length_scale * coarser, last.most_modes), (FINE_SCALE * coarser, FINE_MODES)
+        )
+        return replace(model, n_modes=few), replace(model, shape=finest, n_modes=many)
 
     def _model(self, stage: Stage, latent: Tensor) -> ForwardModel:
-        return ForwardModel.resolving(
-            stage.shape,
-            latent,
-            stage.length_scale,
-            most_modes=stage.most_modes,
-            tissue=self.tissue,
-            acquisition=self.measurement.acquisition,
-            normalised=self.measurement.normalised,
-            order=ORDER,
+        model = self._unresolved(stage.shape)
+        (count,) = model.count_resolved(latent, (stage.length_scale, stage.most_modes))
+        return replace(model, n_modes=count)
+
+    def _unresolved(self, shape: AbstractShape) -> ForwardModel:
+        """Return the model on `shape` with one mode only."""
+        return ForwardModel(
+            shape, self.tissue, self.measurement.acquisition, self.measurement.normalised, 1, ORDER
         )
 
     def _optimise(
@@ -194,10 +191,11 @@ class Fitter:
         *,
         hurried: bool,
         enough: float = 0.0,
-    ) -> tuple[Tensor, str]:
-        """Minimise the misfit to `target` (N,); `hurried` where the answer is only the start of the next.
+    ) -> tuple[Prediction, str]:
+        """Minimise the misfit to `target` (N,); return the prediction at the minimum and why it stopped.
 
-        A misfit of less than `enough` of `sigma` ends the search.
+        `hurried` where the answer is only the start of the next. A misfit of less than `enough` of `sigma`
+        ends the search.
         """
         reference, iteration = self.measurement.reference, 0
 
@@ -217,12 +215,15 @@ class Fitter:
                 note(float(loss) ** 0.5)
                 return float(loss) <= noise
 
-            return descend(gradient, model.admissible, latent, self.optimiser, accepted=within_noise)
+            latent, reason = descend(
+                gradient, model.admissible, latent, self.optimiser, accepted=within_noise
+            )
+            return model.at(latent), reason
 
-        def accept(_: Tensor, residual: Tensor) -> bool:
-            deviation = float(residual[: len(target)].square().mean().sqrt())
-            note(deviation * sigma)
-            return deviation < enough
+        def accept(point: PenalisedPrediction) -> bool:
+            misfit = self._rms(point.prediction.predicted - target)
+            note(misfit)
+            return misfit < enough * sigma
 
         settings = self.optimiser
         if hurried:
@@ -230,7 +231,9 @@ class Fitter:
             if sigma > _NOISY:
                 settings = replace(settings, gain_tolerance=max(_HURRIED_SHARE, settings.gain_tolerance))
         problem = penalised_least_squares(model, target, sigma * reference)
-        return minimise(problem, latent, settings, accepted=accept)
+        point, reason = minimise(problem, latent, settings, accepted=accept)
+        return point.prediction, reason
 
-    def _misfit(self, predicted: Tensor, target: Tensor) -> float:
-        return float((predicted - target).square().mean().sqrt()) / self.measurement.reference
+    def _rms(self, signal: Tensor) -> float:
+        """Return the root mean square of `signal` (N,) over S(0)."""
+        return float(signal.square().mean().sqrt()) / self.measurement.reference

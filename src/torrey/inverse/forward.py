@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition
+from ..autodiff import jacobian
 from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
@@ -29,13 +30,22 @@ class Linearisation:
         Signals, over S(0) where the model is normalised, else in µm³.
     jacobian : (N, P) Tensor
         Its derivative in the latent, with the modes held fixed.
-    metric : (P, P) Tensor
-        G with dᵀGd the mean square displacement of the vertices, µm², for a change d of the latent.
+    displacements : (P, V, 3) Tensor
+        The derivatives of the vertices, µm.
     """
 
     predicted: Tensor
     jacobian: Tensor
-    metric: Tensor
+    displacements: Tensor
+
+    @property
+    def metric(self) -> Tensor:
+        """G (P, P) with dᵀGd the mean square displacement of the vertices, µm², for a change d of the latent.
+
+        Of the inner vertices too: what moves them alone would not be damped at all.
+        """
+        flat = self.displacements.flatten(1)
+        return flat @ flat.T / (flat.shape[1] / 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,25 +90,17 @@ class ForwardModel:
         """ρ e^{−TE/T2} of each measurement (N,)."""
         return (self.tissue.spin_density * torch.exp(-self.acquisition.echo_time / self.tissue.T2)).detach()
 
-    @classmethod
-    def resolving(
-        cls,
-        shape: AbstractShape,
-        latent: Tensor,
-        length_scale: float,
-        *,
-        most_modes: int,
-        tissue: Tissue,
-        acquisition: Acquisition,
-        normalised: bool,
-        order: int,
-    ) -> ForwardModel:
-        """Return the model with the modes of `latent` down to `length_scale`, µm, `most_modes` at most."""
-        model = cls(shape, tissue, acquisition, normalised, 1, order)
-        operators = model._operators(shape.mesh(latent.detach()))
-        modes = operators.modes(count=min(most_modes, operators.space.n_nodes))
-        resolved = int((modes.values <= operators.rate_of(length_scale)).sum())
-        return replace(model, n_modes=min(most_modes, resolved))
+    def count_resolved(self, latent: Tensor, *limits: tuple[float, int]) -> list[int]:
+        """Return for each of `limits` the modes of `latent` (P,) down to its length scale, µm, but at most its
+        count.
+        """
+        operators = self._operators(self.shape.mesh(latent.detach()))
+        most = max(count for _, count in limits)
+        modes = operators.modes(count=min(most, operators.space.n_nodes))
+        return [
+            min(count, int((modes.values <= operators.rate_of(length_scale)).sum()))
+            for length_scale, count in limits
+        ]
 
     def admissible(self, latent: Tensor) -> bool:
         """Whether the shape does not fold and no tet of its mesh is inverted."""
@@ -155,16 +157,16 @@ class Prediction:
     def linearise(self) -> Linearisation:
         """Return the Jacobian: adjoint for each measurement, forward for each parameter."""
         model, mesh = self.model, self.mesh
-        displacements = torch.func.jacfwd(model.shape.vertices)(self.latent).permute(2, 0, 1).contiguous()
+        displacements = jacobian(model.shape.vertices, self.latent)
         D = model.tissue.diffusion_tensor.detach()
         tangents = reduced_tangents(mesh.vertices, D, self.basis, displacements)
-        jacobian = self.solution.jacobian(tangents)[self.which]
+        slope = self.solution.jacobian(tangents)[self.which]
         if model.normalised:
-            slope = _volume_slope(mesh, displacements)
-            jacobian = (jacobian - self.predicted[:, None] * slope) / mesh.volume
+            volume_slope = _volume_slope(mesh, displacements)
+            slope = (slope - self.predicted[:, None] * volume_slope) / mesh.volume
         else:
-            jacobian = jacobian * model._scale[:, None]
-        return Linearisation(self.predicted, jacobian, _displacement_metric(displacements))
+            slope = slope * model._scale[:, None]
+        return Linearisation(self.predicted, slope, displacements)
 
 
 def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:
@@ -172,9 +174,3 @@ def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:
     x = mesh.vertices.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(tet_volumes(x, mesh.tets).sum(), x)
     return torch.einsum("pvi,vi->p", displacements, gradient)
-
-
-def _displacement_metric(displacements: Tensor) -> Tensor:
-    # of the inner vertices too: what moves them alone would not be damped at all
-    flat = displacements.flatten(1)
-    return flat @ flat.T / (flat.shape[1] / 3)

@@ -1,6 +1,7 @@
-r"""Levenberg–Marquardt with corrected steps: damped Gauss–Newton from the exact Jacobian.
+r"""Levenberg–Marquardt with corrected steps: damped Gauss–Newton.
 
-Minimises ½|F(x)|² by steps s with JᵀF(x + s) + μGs = 0, J the Jacobian at x. Its first iterate from s = 0 is
+Minimises ½|F(x)|² by steps s with JᵀF(x + s) + μGs = 0, J the Jacobian at x (or near it: where
+modes are held fixed it is that of a neighbouring problem). Its first iterate from s = 0 is
 the usual step −(JᵀJ + μG)⁻¹JᵀF(x). Volume and length are known so much better than the rest of a shape that
 such a step leaves their curved valley and gains nothing unless it is short; repeating it with F at its end
 and J held goes back to the valley floor for one evaluation, without a Jacobian (Fan, Math. Comp. 81 (2012)
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -59,6 +60,10 @@ class Point(Protocol):
     """A least-squares problem at one x."""
 
     @property
+    def x(self) -> Tensor:
+        """Where (P,)."""
+
+    @property
     def residual(self) -> Tensor:
         """F (M,)."""
 
@@ -66,8 +71,11 @@ class Point(Protocol):
         """Return J (M, P) and G (P, P)."""
 
 
+AnyPoint = TypeVar("AnyPoint", bound=Point)
+
+
 @dataclass(frozen=True, eq=False)
-class LeastSquares:
+class LeastSquares(Generic[AnyPoint]):
     """A problem for `minimise`.
 
     Attributes
@@ -78,51 +86,51 @@ class LeastSquares:
         x (P,) → whether x may be evaluated.
     """
 
-    evaluate: Callable[[Tensor], Point]
+    evaluate: Callable[[Tensor], AnyPoint]
     admissible: Callable[[Tensor], bool]
 
 
 def minimise(
-    problem: LeastSquares,
+    problem: LeastSquares[AnyPoint],
     start: Tensor,
     settings: LevenbergMarquardt,
     *,
-    accepted: Callable[[Tensor, Tensor], bool],
-) -> tuple[Tensor, str]:
-    """Minimise ½|F|² from `start` (P,); return the last accepted x (P,) and why it stopped.
+    accepted: Callable[[AnyPoint], bool],
+) -> tuple[AnyPoint, str]:
+    """Minimise ½|F|² from `start` (P,); return the last accepted point and why it stopped.
 
-    `accepted` is called with every accepted x and its F; it may stop the search by returning True.
+    `accepted` is called with every accepted point; it may stop the search by returning True.
     """
-    x, point = start, problem.evaluate(start)
+    point = problem.evaluate(start)
     damping, small_steps = None, 0
-    if accepted(x, point.residual):
-        return x, "within the noise at the start"
+    if accepted(point):
+        return point, "within the noise at the start"
     for _ in range(settings.max_iterations):
-        system = _Linearised.at(x, point)
+        system = _Linearised.at(point)
         damping = _FIRST_DAMPING * system.scale if damping is None else damping
         growth = 2.0
         while True:
             step, predicted = system.damped_step(damping)
             if predicted < 0.1 * settings.negligible:
-                return x, "no further gain predicted"
+                return point, "no further gain predicted"
             trial = _follow(problem, system, step, predicted, damping)
             if trial is not None and trial.decrease > 0:
                 break
             damping, growth = damping * growth, growth * 2
             if damping > _LARGEST_DAMPING * system.scale:
-                return x, "no step lowers the misfit"
+                return point, "no step lowers the misfit"
         if trial.decrease > _AS_PREDICTED * predicted:
             damping /= _EASING[trial.corrections]
         elif trial.decrease < predicted / 4:
             damping *= 2
-        x, point = trial.x, trial.point
-        if accepted(x, point.residual):
-            return x, "within the noise"
+        point = trial.point
+        if accepted(point):
+            return point, "within the noise"
         small = trial.decrease < max(settings.gain_tolerance * system.cost, settings.negligible)
         small_steps = small_steps + 1 if small else 0
         if small_steps == _SMALL_STEPS:
-            return x, "converged"
-    return x, "iteration limit"
+            return point, "converged"
+    return point, "iteration limit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +145,9 @@ class _Linearised:
     cost: float
 
     @classmethod
-    def at(cls, x: Tensor, point: Point) -> _Linearised:
+    def at(cls, point: Point) -> _Linearised:
         J, metric = point.linearise()
-        return cls(x, point.residual, J, metric, J.T @ J, float(point.residual.square().sum() / 2))
+        return cls(point.x, point.residual, J, metric, J.T @ J, float(point.residual.square().sum() / 2))
 
     @property
     def scale(self) -> float:
@@ -162,20 +170,19 @@ class _Linearised:
         return float((step @ self.metric @ step).clamp(min=0).sqrt())
 
 
-class _Trial(NamedTuple):
+class _Trial(NamedTuple, Generic[AnyPoint]):
     """Where a step ends."""
 
-    x: Tensor
-    point: Point
+    point: AnyPoint
     decrease: float
     corrections: int
 
 
 def _follow(
-    problem: LeastSquares, system: _Linearised, step: Tensor, predicted: float, damping: float
-) -> _Trial | None:
+    problem: LeastSquares[AnyPoint], system: _Linearised, step: Tensor, predicted: float, damping: float
+) -> _Trial[AnyPoint] | None:
     """Take `step`, correct it until it gains about what is predicted, and return the best point met."""
-    best: _Trial | None = None
+    best: _Trial[AnyPoint] | None = None
     length = system.length(step)
     for corrections in range(_MOST_CORRECTIONS + 1):
         x = system.x + step
@@ -184,7 +191,7 @@ def _follow(
         point = problem.evaluate(x)
         decrease = system.cost - float(point.residual.square().sum() / 2)
         if best is None or decrease > best.decrease:
-            best = _Trial(x, point, decrease, corrections)
+            best = _Trial(point, decrease, corrections)
         if decrease > _AS_PREDICTED * predicted:
             return best
         slope = system.jacobian.T @ point.residual + damping * (system.metric @ step)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..autodiff import jacobian
 from ..shape import AbstractShape
 from .forward import ForwardModel, Prediction
 from .levenberg_marquardt import LeastSquares
@@ -29,23 +30,34 @@ def prior(shape: AbstractShape, latent: Tensor) -> Tensor:
     )
 
 
-def penalised_least_squares(model: ForwardModel, target: Tensor, unit: float) -> LeastSquares:
+def penalised_least_squares(
+    model: ForwardModel, target: Tensor, unit: float
+) -> LeastSquares[PenalisedPrediction]:
     """Return the problem ½|(S(z) − `target`)/`unit`|² + ½|prior(z)|², `target` (N,) and `unit` as signals."""
-    return LeastSquares(lambda latent: _Point(model.at(latent), target, unit), model.admissible)
+    return LeastSquares(lambda latent: PenalisedPrediction(model.at(latent), target, unit), model.admissible)
 
 
 @dataclass(frozen=True, eq=False)
-class _Point:
+class PenalisedPrediction:
+    """A prediction as a point of `penalised_least_squares`."""
+
     prediction: Prediction
     target: Tensor
     unit: float
 
     @property
+    def x(self) -> Tensor:
+        """The latent (P,)."""
+        return self.prediction.latent
+
+    @property
     def residual(self) -> Tensor:
+        """F (N + ·,): data over their unit, then the prior."""
         data = (self.prediction.predicted - self.target) / self.unit
         return torch.cat([data, prior(self.prediction.model.shape, self.prediction.latent)])
 
     def linearise(self) -> tuple[Tensor, Tensor]:
+        """Return J (N + ·, P) and the metric (P, P) of displacements."""
         at, shape = self.prediction.linearise(), self.prediction.model.shape
-        slope = torch.func.jacfwd(lambda latent: prior(shape, latent))(self.prediction.latent)
-        return torch.cat([at.jacobian / self.unit, slope]), at.metric
+        slope = jacobian(lambda latent: prior(shape, latent), self.prediction.latent)
+        return torch.cat([at.jacobian / self.unit, slope.T]), at.metric

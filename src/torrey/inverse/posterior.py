@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..mesh import TetMesh
-from .forward import Linearisation
 from .result import Posterior
 
 _SHAPELESS = 1e-4
@@ -21,14 +20,14 @@ that slides along its own curve) and is left out."""
 
 
 def laplace_posterior(
-    fit: Linearisation, mesh: TetMesh, displacements: Tensor, *, noise_sigma: float, model_sigma: float
+    jacobian: Tensor, mesh: TetMesh, displacements: Tensor, *, noise_sigma: float, model_sigma: float
 ) -> Posterior:
     """Return the posterior around a fit.
 
     Parameters
     ----------
-    fit : Linearisation
-        Jacobian (N, P) of signals over S(0).
+    jacobian : (N, P) Tensor
+        Of signals over S(0).
     mesh : TetMesh
         The fitted shape.
     displacements : (P, V, 3) Tensor
@@ -41,7 +40,7 @@ def laplace_posterior(
     size, axes = torch.linalg.eigh(metric)
     kept = size > _SHAPELESS * size[-1]
     basis = axes[:, kept] / size[kept].sqrt()
-    reduced = fit.jacobian @ basis
+    reduced = jacobian @ basis
     values, vectors = torch.linalg.eigh(reduced.T @ reduced / sigma**2)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     directions = (basis @ vectors).T

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition
+from ..autodiff import jacobian
 from ..errors import ConvergenceError, InputError
 from ..fem.blas_threads import one_blas_thread
 from ..mesh import TetMesh
@@ -198,14 +199,17 @@ def _volume_of(measurement: Measurement, tissue: Tissue) -> float | None:
 
 
 def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Measurement) -> Posterior:
-    at = best.model.at(best.latent).linearise()
+    at = best.cheap.linearise()
     n_free = max(1, len(measurement.signal) - shape.n_latent)
     residual = best.misfit * (len(measurement.signal) / n_free) ** 0.5
     noise = measurement.sigma if measurement.sigma is not None else residual
-    displacements = torch.func.jacfwd(shape.vertices)(best.latent).permute(2, 0, 1)
-    scaled = type(at)(at.predicted, at.jacobian / measurement.reference, at.metric)
-    model_sigma = max(best.model_sigma, MODEL_FLOOR)
-    return laplace_posterior(scaled, mesh, displacements, noise_sigma=noise, model_sigma=model_sigma)
+    return laplace_posterior(
+        at.jacobian / measurement.reference,
+        mesh,
+        jacobian(shape.vertices, best.latent),
+        noise_sigma=noise,
+        model_sigma=max(best.model_sigma, MODEL_FLOOR),
+    )
 
 
 def _settings(

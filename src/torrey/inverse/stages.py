@@ -64,8 +64,8 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     whole = replace(shape, n_rings=1, n_layers=layers)
     return (
         Stage("size", coarse, 2.2, 2e-2, 30),
-        Stage("form", whole, 1.5, 5e-3, 60),
-        Stage("refine", whole, 1.5, 5e-4, 60),
+        Stage("form", whole, 2.0, 5e-3, 60),
+        Stage("refine", whole, 1.8, 5e-4, 60),
         only_stage(shape),
     )
 
