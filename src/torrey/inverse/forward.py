@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -91,9 +91,7 @@ class ForwardModel:
         return (self.tissue.spin_density * torch.exp(-self.acquisition.echo_time / self.tissue.T2)).detach()
 
     def count_resolved(self, latent: Tensor, *limits: tuple[float, int]) -> list[int]:
-        """Return for each of `limits` the modes of `latent` (P,) down to its length scale, µm, but at most its
-        count.
-        """
+        """Return how many modes of `latent` (P,) each of `limits` lets in: a length scale, µm, and a count."""
         operators = self._operators(self.shape.mesh(latent.detach()))
         most = max(count for _, count in limits)
         modes = operators.modes(count=min(most, operators.space.n_nodes))
