@@ -91,7 +91,7 @@ class ForwardModel:
         return (self.tissue.spin_density * torch.exp(-self.acquisition.echo_time / self.tissue.T2)).detach()
 
     def count_resolved(self, latent: Tensor, *limits: tuple[float, int]) -> list[int]:
-        """Return how many modes of `latent` (P,) each of `limits` lets in: a length scale, µm, and a count."""
+        """Return how many modes of `latent` (P,) each of `limits` lets in: length scale, µm, and count."""
         operators = self._operators(self.shape.mesh(latent.detach()))
         most = max(count for _, count in limits)
         modes = operators.modes(count=min(most, operators.space.n_nodes))
