@@ -1,4 +1,4 @@
-"""One thread for the small matrix products of an eigen-solve."""
+"""One thread for many small matrix products."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ..shape import AbstractShape, Extent, Tube
 from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
-from .fit import MODEL_FLOOR, ORDER, Fit, Fitter
+from .fit import MODEL_FLOOR, ORDER, Fit, Fitter, Report
 from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
@@ -54,7 +54,8 @@ def reconstruct(
     """Find the shape whose simulated signal fits a measured one.
 
     Minimises ½Σ(S(z) − S)²/σ² plus a weak Gaussian prior on smooth shapes over the latent z of a shape model,
-    from coarse to fine, from several starts; the last steps fit a finer mesh by defect correction. PGSE
+    from several starts: size first, then all of the shape to falling errors; the last steps fit a finer mesh
+    by defect correction. PGSE
     signals do not see position and cannot tell a shape from its point reflection, so the answer is up to
     both.
 
@@ -93,45 +94,29 @@ def reconstruct(
     InputError
         When signal, protocol, noise or settings are wrong.
     """
-    began = time.perf_counter()
+    clock = _Clock(progress)
     shape = Tube() if shape is None else shape
     if optimiser is None:
         optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt()
-    if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
-        raise InputError(
-            f"optimiser: LevenbergMarquardt takes a Jacobian with a column for each of the {shape.n_latent} "
-            f"parameters of this shape, expected at most {_MOST_PARAMETERS}; use Adam"
-        )
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    _require_affordable(optimiser, shape)
     if n_starts < 1:
         raise InputError(f"n_starts: expected at least 1, got {n_starts}")
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     seed = generator.initial_seed()
     measurement = check_measurement(signal, acquisition, normalised=normalised, sigma=sigma)
-    # the paper descends in the full latent; second-order steps go from coarse to fine
+    # the paper descends in the full latent at once
     sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else (only_stage(shape),)
-    history: list[Iteration] = []
-    fits: list[Fit] = []
-    first_latents = _starts(
-        sequence[0],
-        measurement,
-        tissue,
-        count=n_starts,
-        straight=isinstance(optimiser, Adam),
-        generator=generator,
-    )
-    for start, candidates in enumerate(first_latents):
-
-        def report(stage: str, iteration: int, misfit: float, start: int = start) -> None:
-            history.append(Iteration(start, stage, iteration, misfit, time.perf_counter() - began))
-            if progress is not None:
-                progress(history[-1])
-
-        fitter = Fitter(measurement, tissue, optimiser, report)
-        with one_blas_thread():
+    straight = isinstance(optimiser, Adam)
+    starts = _starts(sequence[0], measurement, tissue, count=n_starts, straight=straight, generator=generator)
+    with one_blas_thread():
+        fits = []
+        for start, candidates in enumerate(starts):
+            fitter = Fitter(measurement, tissue, optimiser, clock.of_start(start))
             fits.append(fitter.run(sequence, shape, fitter.nearest(sequence[0], candidates)))
-    best = min(fits, key=lambda fit: fit.cost)
-    mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
-    require_valid(mesh, name="reconstructed mesh")
+        best = min(fits, key=lambda fit: fit.cost)
+        mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
+        require_valid(mesh, name="reconstructed mesh")
+        posterior = _posterior(best, shape, mesh, measurement)
     return Reconstruction(
         mesh=mesh,
         latent=best.latent,
@@ -142,12 +127,43 @@ def reconstruct(
         normalised=normalised,
         misfit=best.misfit,
         start_misfits=tuple(fit.misfit for fit in fits),
-        history=tuple(history),
-        posterior=_posterior(best, shape, mesh, measurement),
+        history=tuple(clock.history),
+        posterior=posterior,
         settings=_settings(shape, optimiser, tissue, measurement, n_starts=n_starts, seed=seed),
         stop_reason=best.reason,
-        seconds=time.perf_counter() - began,
+        seconds=clock.seconds,
     )
+
+
+class _Clock:
+    """Collects the iterations of all starts with the time since it was made, and hands them on."""
+
+    def __init__(self, progress: Callable[[Iteration], None] | None) -> None:
+        self._began = time.perf_counter()
+        self._progress = progress
+        self.history: list[Iteration] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def of_start(self, start: int) -> Report:
+        """Return what the fit of one start reports to."""
+
+        def report(stage: str, iteration: int, misfit: float) -> None:
+            self.history.append(Iteration(start, stage, iteration, misfit, self.seconds))
+            if self._progress is not None:
+                self._progress(self.history[-1])
+
+        return report
+
+
+def _require_affordable(optimiser: LevenbergMarquardt | Adam, shape: AbstractShape) -> None:
+    if isinstance(optimiser, LevenbergMarquardt) and shape.n_latent > _MOST_PARAMETERS:
+        raise InputError(
+            f"optimiser: LevenbergMarquardt takes a Jacobian with a column for each of the {shape.n_latent} "
+            f"parameters of this shape, expected at most {_MOST_PARAMETERS}; use Adam"
+        )
 
 
 def _starts(

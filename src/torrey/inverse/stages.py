@@ -1,4 +1,4 @@
-"""Coarse to fine: the sequence of smaller problems through which a shape is fitted."""
+"""The sequence of problems through which a shape is fitted: its size, then its form to falling errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Stage:
     shape: AbstractShape
     length_scale: float
     sigma: float
-    most_modes: int = 80
+    most_modes: int
 
     def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""

@@ -32,9 +32,9 @@ _BASE_STEPS = (3, 6, 9, 12)
 _MOST_REFINED = 64
 """Largest multiple of the base steps."""
 
-_STIFF = 6.0
+_STIFF = 4.0
 """Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
-error is then about hλ / 6 of it (`benchmarks/splitting.py`)."""
+error is then up to hλ / 4 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_ARRAYS = 8
 """Matrices a measurement that a Jacobian holds at once."""
