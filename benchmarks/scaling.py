@@ -26,7 +26,7 @@ from torrey.fem.eigenmodes import Eigenmodes, lowest_modes
 from torrey.fem.factorise import factorise
 from torrey.mesh import cylinder, sphere
 from torrey.signal import MatrixFormalism
-from torrey.signal.matrix_formalism import Operators
+from torrey.signal.operators import Operators
 
 MODES = 60
 TISSUE = torrey.Tissue(diffusivity=2.0)
@@ -53,7 +53,7 @@ def by_arpack(modes: Eigenmodes) -> tuple[np.ndarray, np.ndarray]:
 def measure(n_rings: int, n_layers: int) -> dict[str, float]:
     mesh, acquisition = cylinder(2.0, 15.0, n_rings=n_rings, n_layers=n_layers), protocol()
     operators = Operators.of(mesh, TISSUE, order=1)
-    stiffness, mass = operators.space.matrix(operators.stiffness), operators.space.matrix(operators.mass)
+    stiffness, mass = operators.matrices
     modes, eigen = best_of(3, lambda: lowest_modes(stiffness, mass, count=MODES))
     _, arpack = best_of(2, lambda: by_arpack(modes))
     solver = MatrixFormalism(modes=MODES)
@@ -90,7 +90,7 @@ def solvers_against_each_other(report: Report) -> None:
     for name, meshes in cases.items():
         for mesh, order in meshes:
             operators = Operators.of(mesh, TISSUE, order=order)
-            S, M = operators.space.matrix(operators.stiffness), operators.space.matrix(operators.mass)
+            S, M = operators.matrices
             for count in (40, 80, 180):
                 if 3 * count < M.shape[0]:
                     times = solver_times(S, M, count)

@@ -19,7 +19,7 @@ from torrey.fem.reduced import ReducedModel
 from torrey.mesh import Bend, cylinder, deform, sphere
 from torrey.signal import pgse
 from torrey.signal.groups import group_measurements
-from torrey.signal.matrix_formalism import Operators
+from torrey.signal.operators import Operators
 from torrey.signal.splitting import Pulse
 
 MODES = (80, 130)

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from skfem.helpers import dot, grad
 
 from torrey.fem.assembly import PairValues, assemble, assemble_adjoint
-from torrey.fem.geometry import element_geometry
+from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.reference import reference_element
 from torrey.fem.space import FunctionSpace
 from torrey.mesh import TetMesh, sphere
@@ -48,7 +48,9 @@ def _dense(space, values):
 @pytest.mark.parametrize("order", [1, 2])
 def test_matrices_are_those_of_scikit_fem(skewed, order):
     space = FunctionSpace.on(skewed.tets, skewed.n_vertices, order=order)
-    ours = _dense(space, assemble(space, element_geometry(skewed.vertices, skewed.tets, TENSOR)))
+    ours = _dense(
+        space, assemble(space, element_geometry(skewed.vertices, space, Coefficients.uniform(TENSOR)))
+    )
     places, theirs = _scikit_fem(skewed, order)
     distance, match = cKDTree(places).query(space.node_positions(skewed.vertices).numpy())
     assert distance.max() < 1e-12
@@ -63,7 +65,7 @@ def test_matrices_are_those_of_spindoctor():
     mesh = TetMesh(meshes["bent_twisted"], meshes["cylinder_tets"])
     space = FunctionSpace.on(mesh.tets, mesh.n_vertices)
     D = 2 * torch.eye(3, dtype=torch.float64)
-    ours = _dense(space, assemble(space, element_geometry(mesh.vertices, mesh.tets, D)))
+    ours = _dense(space, assemble(space, element_geometry(mesh.vertices, space, Coefficients.uniform(D))))
     i, j = reference["pairs"].astype(int).T
     for name, A in zip(("M", "S", "Jx", "Jy", "Jz"), ours, strict=True):
         values = reference[f"matrix_{name}"]
@@ -76,7 +78,9 @@ def test_matrices_are_those_of_spindoctor():
 def test_constants_and_linears_are_integrated_exactly(skewed, order):
     # Σφ = 1 and Σx φ = x hold for both orders, so these are integrals of polynomials over the polyhedron.
     space = FunctionSpace.on(skewed.tets, skewed.n_vertices, order=order)
-    M, S, *J = _dense(space, assemble(space, element_geometry(skewed.vertices, skewed.tets, TENSOR)))
+    M, S, *J = _dense(
+        space, assemble(space, element_geometry(skewed.vertices, space, Coefficients.uniform(TENSOR)))
+    )
     x, one = space.node_positions(skewed.vertices).numpy(), np.ones(space.n_nodes)
     volume = float(skewed.volume)
     assert one @ M @ one == pytest.approx(volume, rel=1e-13)
@@ -104,7 +108,7 @@ def test_adjoint_is_the_transpose(skewed, order):
     def random_like(values):
         return [torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in values]
 
-    geometry = element_geometry(skewed.vertices, skewed.tets, TENSOR)
+    geometry = element_geometry(skewed.vertices, space, Coefficients.uniform(TENSOR))
     tangent = type(geometry)(*random_like(geometry))
     image = assemble(space, tangent)
     cotangent = PairValues(*random_like(image))
@@ -115,7 +119,7 @@ def test_adjoint_is_the_transpose(skewed, order):
 
 def test_batches_of_tangents_are_assembled_one_by_one(skewed):
     space = FunctionSpace.on(skewed.tets, skewed.n_vertices)
-    geometry = element_geometry(skewed.vertices, skewed.tets, TENSOR)
+    geometry = element_geometry(skewed.vertices, space, Coefficients.uniform(TENSOR))
     batch = type(geometry)(*(torch.stack([g, -2 * g]) for g in geometry))
     single, both = assemble(space, geometry), assemble(space, batch)
     for one, two in zip(single, both, strict=True):
@@ -126,8 +130,8 @@ def test_element_geometry_passes_gradcheck():
     vertices = torch.tensor(
         [[0, 0, 0], [1, 0.1, 0], [0.2, 1.1, 0], [0.1, 0.3, 0.9], [1.0, 1.0, 1.2]]
     ).double()
-    tets = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]])
+    space = FunctionSpace.on(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), 5)
     assert torch.autograd.gradcheck(
-        lambda x, D: tuple(element_geometry(x, tets, D)),
+        lambda x, D: tuple(element_geometry(x, space, Coefficients.uniform(D))),
         (vertices.requires_grad_(), TENSOR.clone().requires_grad_()),
     )

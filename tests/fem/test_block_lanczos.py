@@ -12,7 +12,7 @@ from torrey.fem import block_lanczos as module
 from torrey.fem.assembly import assemble
 from torrey.fem.block_lanczos import block_lanczos
 from torrey.fem.factorise import factorise
-from torrey.fem.geometry import element_geometry
+from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.space import FunctionSpace
 from torrey.mesh import Bend, box, cylinder, deform, sphere
 
@@ -23,7 +23,8 @@ SHIFT = -0.1
 def matrices(mesh, order=1):
     space = FunctionSpace.on(mesh.tets, mesh.n_vertices, order=order)
     values = assemble(
-        space, element_geometry(mesh.vertices, mesh.tets, D * torch.eye(3, dtype=torch.float64))
+        space,
+        element_geometry(mesh.vertices, space, Coefficients.uniform(D * torch.eye(3, dtype=torch.float64))),
     )
     return space.matrix(values.stiffness), space.matrix(values.mass)
 

@@ -11,7 +11,7 @@ from torrey.fem import eigenmodes
 from torrey.fem.assembly import assemble
 from torrey.fem.eigenmodes import SPLIT_MULTIPLET, lowest_modes
 from torrey.fem.factorise import factorise
-from torrey.fem.geometry import element_geometry
+from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.space import FunctionSpace
 from torrey.mesh import box, sphere
 
@@ -22,7 +22,8 @@ LENGTHS = (3.0, 4.1, 5.3)
 def matrices(mesh, order=1):
     space = FunctionSpace.on(mesh.tets, mesh.n_vertices, order=order)
     values = assemble(
-        space, element_geometry(mesh.vertices, mesh.tets, D * torch.eye(3, dtype=torch.float64))
+        space,
+        element_geometry(mesh.vertices, space, Coefficients.uniform(D * torch.eye(3, dtype=torch.float64))),
     )
     return space.matrix(values.stiffness), space.matrix(values.mass)
 

@@ -6,6 +6,7 @@ from signal_cases import TISSUE, coarse_on_purpose, cube, few_measurements, rota
 
 from torrey.acquisition import Acquisition
 from torrey.fem import eigenmodes
+from torrey.fem.geometry import Coefficients
 from torrey.fem.reduced import reduced_tangents
 from torrey.mesh import cylinder, deform
 from torrey.mesh.deform import Bend
@@ -221,7 +222,7 @@ def test_jacobian_along_displacements_is_that_of_the_fixed_basis():
     q, delta, separation = PROTOCOL.wave_vectors, PROTOCOL.small_delta, PROTOCOL.big_delta
     with coarse_on_purpose():
         basis = MatrixFormalism(modes=40).basis(mesh, TISSUE, PROTOCOL)
-    tangents = reduced_tangents(mesh.vertices, TISSUE.diffusion_tensor, basis, u)
+    tangents = reduced_tangents(mesh.vertices, Coefficients.uniform(TISSUE.diffusion_tensor), basis, u)
     jacobian = PgseSolution.of(basis.model, q, delta, separation).jacobian(tangents)
     leaf = mesh.vertices.clone().requires_grad_()
     weighted_signal(mesh.with_vertices(leaf), TISSUE, PROTOCOL, MatrixFormalism(modes=40)).backward()

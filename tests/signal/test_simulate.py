@@ -314,13 +314,6 @@ def test_wrong_solver_arguments_are_refused(arguments):
         MatrixFormalism(**arguments)
 
 
-def test_several_compartments_are_refused():
-    labels = torch.zeros(BENT.n_tets, dtype=torch.long)
-    labels[BENT.n_tets // 2 :] = 1
-    with pytest.raises(InputError, match="2 compartments"):
-        simulate(TetMesh(BENT.vertices, BENT.tets, labels), TISSUE, PROTOCOL)
-
-
 def test_folded_meshes_are_refused():
     with pytest.raises(MeshError, match="inverted"):
         simulate(spindoctor_mesh("folded"), TISSUE, PROTOCOL)

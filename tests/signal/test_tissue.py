@@ -48,7 +48,7 @@ BAD = {
     "D of truth": ({"diffusivity": True}, "diffusivity: expected real numbers"),
     "D of nothing": ({"diffusivity": None}, "diffusivity: expected real numbers"),
     "D complex": ({"diffusivity": 1j}, "diffusivity: expected real numbers"),
-    "D a vector": ({"diffusivity": [1.0, 2.0, 3.0]}, r"got shape \(3,\)"),
+    "D of four axes": ({"diffusivity": [[[[1.0]]]]}, r"got shape \(1, 1, 1, 1\)"),
     "D ragged": ({"diffusivity": [[1.0], [1.0, 2.0]]}, "diffusivity: expected numbers"),
     "D asymmetric": (
         {"diffusivity": [[2.0, 0.5, 0], [0, 2, 0], [0, 0, 2]]},
@@ -63,11 +63,28 @@ BAD = {
     "T2 NaN": ({"T2": math.nan}, "T2: expected positive"),
     "T2 in µs": ({"T2": 80_000}, "T2: 80000 is outside .* expected ms"),
     "T2 in s": ({"T2": 0.08}, "T2: 0.08 is outside .* expected ms"),
-    "T2 of two": ({"T2": [80.0, 60.0]}, r"T2: expected one number \(ms\), got shape \(2,\)"),
+    "T2 of a matrix": ({"T2": [[80.0, 60.0]]}, r"T2: expected one number \(ms\) or .* got shape \(1, 2\)"),
+    "second T2 negative": ({"T2": [80.0, -60.0]}, r"T2: expected positive \(ms\), got -60"),
+    "second D in m²/s": ({"diffusivity": [2.0, 2e-9]}, "diffusivity: 2e-09 is outside .* expected µm²/ms"),
+    "counts that differ": (
+        {"T2": [80.0, 60.0], "spin_density": [1.0, 1.0, 0.5]},
+        "the same number of compartments, got T2 2, spin_density 3",
+    ),
+    "permeability negative": (
+        {"permeability": {(0, 1): -0.1}},
+        r"permeability of 0 and 1: expected zero or positive \(µm/ms\), got -0.1",
+    ),
+    "permeability in m/s": ({"permeability": {(1, 0): 2e-5}}, "permeability of 0 and 1: 2e-05 is outside"),
+    "permeability of one": ({"permeability": {0: 0.1}}, "expected pairs of compartments"),
+    "permeability with itself": ({"permeability": {(1, 1): 0.1}}, "expected two different compartments"),
+    "permeability twice": ({"permeability": {(0, 1): 0.1, (1, 0): 0.2}}, "a pair is given twice"),
+    "relaxivity of a name": ({"surface_relaxivity": {"wall": 0.1}}, "expected compartment numbers"),
+    "relaxivity negative": ({"surface_relaxivity": {1: -1.0}}, "surface_relaxivity of 1: expected zero or"),
+    "relaxivity of two": ({"surface_relaxivity": {1: [0.1, 0.2]}}, r"expected one number \(µm/ms\), got"),
     "T2 of words": ({"T2": "80"}, "T2: expected real numbers, got '80'"),
     "density zero": ({"spin_density": 0.0}, "spin_density: expected positive"),
     "density infinite": ({"spin_density": math.inf}, "spin_density: expected positive and finite"),
-    "density of two": ({"spin_density": [1.0, 0.5]}, "spin_density: expected one number"),
+    "second density zero": ({"spin_density": [1.0, 0.0]}, "spin_density: expected positive"),
 }
 
 
@@ -92,6 +109,19 @@ def test_fields_left_out_are_the_defaults(tmp_path):
     assert math.isinf(read_tissue(tmp_path / "t.toml").T2)
 
 
+def test_a_file_of_several_compartments(tmp_path):
+    (tmp_path / "t.toml").write_text(
+        f'diffusivity = [{MATRIX}, {MATRIX}]\nT2 = [40, 80]\n[permeability]\n"1-0" = 0.1\n'
+        '[surface_relaxivity]\n"1" = 0.01\n'
+    )
+    tissue = read_tissue(tmp_path / "t.toml")
+    assert tissue.n_compartments == 2
+    torch.testing.assert_close(tissue.diffusion_tensor, torch.tensor([MATRIX, MATRIX]).double())
+    assert tissue.T2.tolist() == [40, 80]
+    assert {pair: float(kappa) for pair, kappa in tissue.permeability.items()} == {(0, 1): 0.1}
+    assert {c: float(speed) for c, speed in tissue.surface_relaxivity.items()} == {1: 0.01}
+
+
 BAD_FILES = {
     "missing": (None, "t.toml: no such file"),
     "empty": ("", "t.toml: is empty"),
@@ -101,12 +131,20 @@ BAD_FILES = {
         "diffusivitty = 2",
         "t.toml: unknown field diffusivitty; expected diffusivity, T2, spin_density",
     ),
-    "permeability": ("permeability = 0.1", "t.toml: unknown field permeability"),
-    "two D": ("diffusivity = [1.0, 2.0]", "t.toml: diffusivity has 2 values; only one compartment"),
-    "two matrices": (f"diffusivity = [{MATRIX}, {MATRIX}]", "diffusivity has 2 values; only one compartment"),
-    "two T2": ("T2 = [80, 60]", "t.toml: T2 has 2 values; only one compartment"),
-    "two densities": ("spin_density = [1, 0.5]", "spin_density has 2 values; only one compartment"),
-    "one in a list": ("T2 = [80]", r"t.toml: T2: expected one number \(ms\), got shape \(1,\)"),
+    "permeability": ("permeability = 0.1", "t.toml: permeability: expected a table of pairs"),
+    "permeability of what": (
+        "[permeability]\ninner = 0.1",
+        "t.toml: permeability: expected pairs .* got 'inner'",
+    ),
+    "permeability negative": (
+        '[permeability]\n"0-1" = -1',
+        "t.toml: permeability of 0 and 1: expected zero or",
+    ),
+    "relaxivity of what": ('[surface_relaxivity]\n"0-1" = 1', "surface_relaxivity: expected compartments"),
+    "counts": (
+        "T2 = [80, 60]\nspin_density = [1, 1, 1]",
+        "t.toml: tissue: expected values for the same number",
+    ),
     "2×2": ("diffusivity = [[1, 0], [0, 1]]", r"t.toml: diffusivity: .* got shape \(2, 2\)"),
     "unit": ("T2 = 80000", "t.toml: T2: 80000 is outside .* expected ms"),
     "words": ("diffusivity = 'fast'", "t.toml: diffusivity: expected real numbers, got 'fast'"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .geometry import ElementGeometry
-from .space import FunctionSpace
+from .space import FunctionSpace, interface_table, wall_table
 
 
 class PairValues(NamedTuple):
@@ -17,11 +17,12 @@ class PairValues(NamedTuple):
     Attributes
     ----------
     mass : (..., Z) Tensor
-        M = ∫φᵢφⱼ, µm³.
+        M = ∫ρφᵢφⱼ, µm³.
     stiffness : (..., Z) Tensor
-        S = ∫∇φᵢ·D∇φⱼ, µm³/ms.
+        S = ∫ρ∇φᵢ·D∇φⱼ + ∫ρφᵢφⱼ/T + ∮exchange [φᵢ][φⱼ] + ∮uptake φᵢφⱼ, µm³/ms: all that does not depend on
+        the gradient.
     moments : (..., 3, Z) Tensor
-        J_u = ∫x_u φᵢφⱼ, µm⁴.
+        J_u = ∫ρx_u φᵢφⱼ, µm⁴.
     """
 
     mass: Tensor
@@ -31,29 +32,56 @@ class PairValues(NamedTuple):
 
 def assemble(space: FunctionSpace, geometry: ElementGeometry) -> PairValues:
     """Sum the element matrices of `geometry` (or of a batch of its tangents) into pair values."""
-    volume, diffusion, position = geometry
-    tables = space.element
-    mass, stiffness, moment = (t.to(volume) for t in (tables.mass, tables.stiffness, tables.moment))
-    local_moments = torch.einsum("...tcu,rc->...utr", position, moment)
+    volume = geometry.volume
+    tables = _Tables.of(space, volume)
+    local_moments = torch.einsum("...tcu,rc->...utr", geometry.position, tables.moment)
+    local_stiffness = geometry.diffusion.flatten(-2) @ tables.stiffness.T
+    local_stiffness = local_stiffness + geometry.relaxation[..., None] * tables.mass
+    stiffness = _scatter(space, local_stiffness, space.pair_of)
+    for values, table, pair_of in (
+        (geometry.exchange, tables.interface, space.interface_pair_of),
+        (geometry.uptake, tables.wall, space.wall_pair_of),
+    ):
+        if len(pair_of):
+            stiffness = stiffness + _scatter(space, values[..., None] * table, pair_of)
     return PairValues(
-        _scatter(space, volume[..., None] * mass),
-        _scatter(space, diffusion.flatten(-2) @ stiffness.T),
-        _scatter(space, local_moments),
+        _scatter(space, volume[..., None] * tables.mass, space.pair_of),
+        stiffness,
+        _scatter(space, local_moments, space.pair_of),
     )
 
 
 def assemble_adjoint(space: FunctionSpace, cotangent: PairValues) -> ElementGeometry:
     """Return the cotangent of the element geometry for the `cotangent` of the pair values (not batched)."""
-    tables = space.element
-    gathered = cotangent.mass[space.pair_of]
-    volume = gathered @ tables.mass.to(gathered)
-    diffusion = (cotangent.stiffness[space.pair_of] @ tables.stiffness.to(gathered)).unflatten(-1, (4, 4))
-    position = torch.stack([m[space.pair_of] @ tables.moment.to(gathered) for m in cotangent.moments], dim=-1)
-    return ElementGeometry(volume, diffusion, position)
+    stiffness = cotangent.stiffness[space.pair_of]
+    tables = _Tables.of(space, stiffness)
+    position = torch.stack([m[space.pair_of] @ tables.moment for m in cotangent.moments], dim=-1)
+    return ElementGeometry(
+        cotangent.mass[space.pair_of] @ tables.mass,
+        (stiffness @ tables.stiffness).unflatten(-1, (4, 4)),
+        position,
+        stiffness @ tables.mass,
+        cotangent.stiffness[space.interface_pair_of] @ tables.interface,
+        cotangent.stiffness[space.wall_pair_of] @ tables.wall,
+    )
 
 
-def _scatter(space: FunctionSpace, local: Tensor) -> Tensor:
-    """Sum local pair values (..., T, R) into (..., Z)."""
+class _Tables(NamedTuple):
+    mass: Tensor
+    stiffness: Tensor
+    moment: Tensor
+    interface: Tensor
+    wall: Tensor
+
+    @classmethod
+    def of(cls, space: FunctionSpace, like: Tensor) -> _Tables:
+        element, order = space.element, space.element.order
+        facets = interface_table(order).values, wall_table(order).values
+        return cls(*(t.to(like) for t in (element.mass, element.stiffness, element.moment, *facets)))
+
+
+def _scatter(space: FunctionSpace, local: Tensor, pair_of: Tensor) -> Tensor:
+    """Sum local pair values (..., E, R) into (..., Z)."""
     flat = local.flatten(-2)
     total = flat.new_zeros(*flat.shape[:-1], len(space.pairs))
-    return total.index_add_(-1, space.pair_of.ravel(), flat)
+    return total.index_add_(-1, pair_of.ravel(), flat)

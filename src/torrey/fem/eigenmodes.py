@@ -60,7 +60,12 @@ class Eigenmodes:
 
 
 def lowest_modes(
-    stiffness: csc_array, mass: csc_array, *, count: int | None = None, below: float | None = None
+    stiffness: csc_array,
+    mass: csc_array,
+    *,
+    count: int | None = None,
+    below: float | None = None,
+    diffusivity: float | None = None,
 ) -> Eigenmodes:
     """Compute the lowest eigenmodes by shift-invert block Lanczos (dense for small meshes).
 
@@ -72,6 +77,9 @@ def lowest_modes(
         Keep this many modes, and as many more as complete a multiplet (`SPLIT_MULTIPLET`).
     below : float, optional
         Keep every mode with λ ≤ `below`, 1/ms; the multiplet at the cut is completed likewise.
+    diffusivity : float, optional
+        Its order of magnitude, µm²/ms, from which the shift is chosen; read off S where not given, which must
+        then hold nothing but diffusion.
 
     Raises
     ------
@@ -83,9 +91,11 @@ def lowest_modes(
     if count is not None and count < 1:
         raise InputError(f"modes: expected a positive count, got {count}")
     n_nodes = mass.shape[0]
-    shift = -_lowest_scale(stiffness, mass)
+    diffusivity = _mean_diffusivity(stiffness, mass) if diffusivity is None else diffusivity
+    # a rate well below the order of magnitude of the first non-zero eigenvalue
+    shift = -0.1 * diffusivity * math.pi**2 / float(mass.sum()) ** (2 / 3)
     solve = factorise(csc_array(stiffness - shift * mass))
-    guess = min(n_nodes, count or _weyl_count(stiffness, mass, below or 0.0))
+    guess = min(n_nodes, count or _weyl_count(float(mass.sum()), (below or 0.0) / diffusivity))
     while True:
         wanted = min(n_nodes, guess + 6 + guess // 32)
         with one_blas_thread():
@@ -121,23 +131,15 @@ def _eigensolve(
     return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
 
 
-def _lowest_scale(stiffness: csc_array, mass: csc_array) -> float:
-    """Return a rate (1/ms) well below the first non-zero eigenvalue's order of magnitude, for the shift."""
-    volume = float(mass.sum())
-    diffusivity = _mean_diffusivity(stiffness, mass)
-    return float(0.1 * diffusivity * math.pi**2 / volume ** (2 / 3))
-
-
 def _mean_diffusivity(stiffness: csc_array, mass: csc_array) -> float:
     # tr S / tr M scales as D h⁻²; the exact value does not matter for a shift
     cell = float(mass.sum()) / mass.shape[0]
     return float(stiffness.diagonal().sum() / mass.diagonal().sum() * cell ** (2 / 3) / 10)
 
 
-def _weyl_count(stiffness: csc_array, mass: csc_array, below: float) -> int:
-    """Guess how many eigenvalues lie under `below` from Weyl's law with a generous surface term."""
-    volume = float(mass.sum())
-    wave_number = math.sqrt(below / _mean_diffusivity(stiffness, mass))
+def _weyl_count(volume: float, squared_wave_number: float) -> int:
+    """Guess how many modes have λ/D below that (µm⁻²), from Weyl's law with a generous surface term."""
+    wave_number = math.sqrt(squared_wave_number)
     bulk = volume * wave_number**3 / (6 * math.pi**2)
     surface = 6 * volume ** (2 / 3) * wave_number**2 / (16 * math.pi)
     return max(8, int(bulk + surface) + 1)

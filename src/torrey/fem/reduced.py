@@ -1,4 +1,4 @@
-r"""The small matrices of matrix formalism, differentiable in the vertices and the diffusion tensor.
+r"""The small matrices of matrix formalism, differentiable in the element geometry.
 
 With Φ the kept modes, held fixed, the reduced problem of a moved mesh x is
 
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from ..autodiff import pushforward
 from .assembly import PairValues, assemble, assemble_adjoint
 from .eigenmodes import Eigenmodes
-from .geometry import ElementGeometry, element_geometry
+from .geometry import Coefficients, ElementGeometry, element_geometry
 from .out_of_span import solve_out_of_span
 from .space import FunctionSpace
 
@@ -85,22 +85,25 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
     return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
 
 
-def reduced_model(
-    vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, *, exact: bool
-) -> ReducedModel:
-    """Return the reduced operators as differentiable functions of `vertices` (V, 3) and D (3, 3).
+def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, exact: bool) -> ReducedModel:
+    """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
     `exact` adds the out-of-span part to the derivative. Second derivatives raise.
     """
-    return ReducedModel(*_Reduce.apply(vertices, diffusion_tensor, basis, exact))
+    return ReducedModel(*_Reduce.apply(*geometry, basis, exact))
 
 
 def reduced_tangents(
-    vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, displacements: Tensor
+    vertices: Tensor, coefficients: Coefficients, basis: ModalBasis, displacements: Tensor
 ) -> ReducedModel:
     """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm, with Φ held."""
     space, Phi = basis.space, basis.vectors
-    tangents = assemble(space, _geometry_tangents(vertices, diffusion_tensor, basis, displacements))
+
+    def geometry(x: Tensor) -> ElementGeometry:
+        return element_geometry(x, space, coefficients)
+
+    centred = (vertices - basis.centroid).detach()
+    tangents = assemble(space, ElementGeometry(*pushforward(geometry, centred, displacements)))
     P, n = len(displacements), Phi.shape[1]
     stacked = torch.cat([tangents.mass[:, None], tangents.stiffness[:, None], tangents.moments], dim=1)
     reduced = _reduce_pairs(space, stacked.flatten(0, 1), Phi).view(P, 5, n, n)
@@ -109,32 +112,22 @@ def reduced_tangents(
     return ReducedModel(
         dS - _symmetric(dM @ rates) / 2,
         dJ - _symmetric(dM[:, None] @ J) / 2,
-        dM @ start / 2,
+        _row_sums(space, tangents.mass) @ Phi - dM @ start / 2,
     )
 
 
 class _Reduce(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, vertices: Tensor, diffusion: Tensor, basis: ModalBasis, exact: bool
-    ) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(vertices, diffusion)
-        ctx.basis, ctx.exact = basis, exact
-        return tuple(t.clone() for t in basis.model)
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        *_, ctx.basis, ctx.exact = inputs
+        return tuple(t.clone() for t in ctx.basis.model)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, rates: Tensor, moments: Tensor, start: Tensor) -> tuple[Tensor | None, ...]:
-        vertices, diffusion = ctx.saved_tensors
         basis: ModalBasis = ctx.basis
         cotangent = _pair_cotangent(basis, ReducedModel(rates, moments, start), exact=ctx.exact)
-        element = assemble_adjoint(basis.space, cotangent)
-        with torch.enable_grad():
-            x = vertices.detach().requires_grad_()
-            D = diffusion.detach().requires_grad_()
-            geometry = element_geometry(x - basis.centroid, basis.space.tets, D)
-            grads = torch.autograd.grad(geometry, (x, D), element)
-        return grads[0], grads[1], None, None
+        return (*assemble_adjoint(basis.space, cotangent), None, None)
 
 
 def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> PairValues:
@@ -143,23 +136,36 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
     G_S = _symmetric(bar.rates) / 2
     G_J = _symmetric(bar.moments) / 2
     G_M = -_symmetric(rates @ G_S) / 2 - _symmetric(J @ G_J).sum(0) / 2
-    G_M = G_M + _symmetric(torch.outer(bar.magnetisation, start)) / 4
+    G_M = G_M - _symmetric(torch.outer(bar.magnetisation, start)) / 4
     Phi, pairs = basis.vectors, basis.space.pairs
     left = torch.stack([Phi @ G for G in (G_M, G_S, *G_J)])
     if exact and not basis.modes.complete:
-        X = _out_of_span(basis, left[2:])
+        X = _out_of_span(basis, left[2:], bar.magnetisation)
         left[0] += X * rates.diagonal()
         left[1] -= X
     values = _sample_products(pairs, Phi, left)
+    values[0] += (Phi @ bar.magnetisation)[pairs].mean(1)
     values = values * torch.where(pairs[:, 0] == pairs[:, 1], 1.0, 2.0).to(values)
     return PairValues(values[0], values[1], values[2:])
 
 
-def _out_of_span(basis: ModalBasis, left: Tensor) -> Tensor:
-    """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u `left`_u with Φ G_u (3, nodes, n)."""
-    space = basis.space
-    force = sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
-    return torch.from_numpy(solve_out_of_span(basis.modes, 2 * force)).to(left)
+def _out_of_span(basis: ModalBasis, left: Tensor, start: Tensor) -> Tensor:
+    """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u Φ G_u and M1 times `start`.
+
+    `left` holds Φ G_u (3, nodes, n), `start` (n,) is the cotangent of ν. The second
+    part vanishes where uniform magnetisation is in the span.
+    """
+    space, load = basis.space, basis.modes.mass.sum(1)
+    force = 2 * sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
+    force = force + np.outer(load, start.cpu().numpy())
+    return torch.from_numpy(solve_out_of_span(basis.modes, force)).to(left)
+
+
+def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:
+    """Return A1 (..., nodes) for symmetric matrices with pair `values` (..., Z)."""
+    i, j = space.pairs.unbind(1)
+    sums = values.new_zeros(*values.shape[:-1], space.n_nodes).index_add_(-1, i, values)
+    return sums.index_add_(-1, j, values * (i != j))
 
 
 def _sample_products(pairs: Tensor, Phi: Tensor, left: Tensor) -> Tensor:
@@ -195,18 +201,6 @@ def _reduce_pairs(space: FunctionSpace, values: Tensor, Phi: Tensor) -> Tensor:
             np.dot(entries[pairs].T, basis[neighbours], out=products[node - start])
         reduced += basis[start:end].T @ products.reshape(end - start, -1)
     return torch.from_numpy(reduced).to(values).view(n, -1, n).transpose(0, 1)
-
-
-def _geometry_tangents(
-    vertices: Tensor, diffusion_tensor: Tensor, basis: ModalBasis, displacements: Tensor
-) -> ElementGeometry:
-    """Return the derivative of the element geometry along each of `displacements` (P, V, 3)."""
-    centred = (vertices - basis.centroid).detach()
-
-    def geometry(x: Tensor) -> ElementGeometry:
-        return element_geometry(x, basis.space.tets, diffusion_tensor.detach())
-
-    return ElementGeometry(*pushforward(geometry, centred, displacements))
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

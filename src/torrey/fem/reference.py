@@ -5,7 +5,7 @@ For a tet of volume v and barycentric coordinates λ₀ … λ₃,
     ∫ λ₀^a λ₁^b λ₂^c λ₃^d dx = 6 v a! b! c! d! / (a + b + c + d + 3)!
 
 so every element matrix is a fixed table times a few numbers of the element: v, v·g_a·D·g_b and v·x_c, with
-g_a = ∇λ_a.
+g_a = ∇λ_a. On a triangle of area A, 2A a! b! c! / (a + b + c + 2)!.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ Polynomial = dict[tuple[int, int, int, int], float]
 
 EDGES = tuple(combinations(range(4), 2))
 """Corner pairs of the six edges, in the order of the second-order nodes 4 … 9."""
+
+FACET_EDGES = tuple(combinations(range(3), 2))
+"""Corner pairs of the edges of a triangle, in the order of its second-order nodes 3 … 5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,16 @@ def reference_element(order: int) -> ReferenceElement:
     )
 
 
+@cache
+def facet_mass(order: int) -> Tensor:
+    """Return ∫φᵢφⱼ / A over a triangle, (L, L), of its three corners and then (order 2) `FACET_EDGES`."""
+    shape = _shape_functions(order)
+    nodes = [0, 1, 2] + ([4 + EDGES.index(edge) for edge in FACET_EDGES] if order == 2 else [])
+    on_facet = [{key: value for key, value in shape[node].items() if key[3] == 0} for node in nodes]
+    rows = [[_facet_mean(_product(p, q)) for q in on_facet] for p in on_facet]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def _shape_functions(order: int) -> list[Polynomial]:
     corners = [_monomial(i) for i in range(4)]
     if order == 1:
@@ -113,6 +126,10 @@ def _derivative(p: Polynomial, a: int) -> Polynomial:
             lowered = tuple(k - (i == a) for i, k in enumerate(key))
             result[lowered] = value * key[a]  # type: ignore[index]
     return result
+
+
+def _facet_mean(p: Polynomial) -> float:
+    return sum(value * 2 * prod(map(factorial, key)) / factorial(sum(key) + 2) for key, value in p.items())
 
 
 def _mean(p: Polynomial) -> float:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..acquisition import Acquisition
 from ..autodiff import jacobian
+from ..fem.geometry import Coefficients
 from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
-from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
 from ..mesh.volumes import tet_volumes
 from ..shape import AbstractShape
-from ..signal.matrix_formalism import Operators
+from ..signal.operators import Domain, Operators, geometry_of
 from ..signal.pgse import PgseSolution, pgse_signal
 from ..signal.tissue import Tissue
 
@@ -74,8 +74,17 @@ class ForwardModel:
     order: int = 2
 
     @cached_property
-    def _space(self) -> FunctionSpace:
-        return FunctionSpace.on(self.shape.tets, int(self.shape.tets.max()) + 1, order=self.order)
+    def _water(self) -> Tissue:
+        """The tissue with unit density and no relaxation, which are factors of the signal."""
+        return Tissue(diffusivity=self.tissue.diffusivity.detach())
+
+    @cached_property
+    def _domain(self) -> Domain:
+        return Domain.of_one_compartment(self.shape.tets, order=self.order)
+
+    @cached_property
+    def _coefficients(self) -> Coefficients:
+        return self._domain.coefficients(self._water)
 
     @cached_property
     def _distinct(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
@@ -123,7 +132,8 @@ class ForwardModel:
         x = latent.detach().requires_grad_()
         mesh = self.shape.mesh(x)
         basis = self._operators(mesh).basis(count=self.n_modes)
-        model = reduced_model(mesh.vertices, self.tissue.diffusion_tensor.detach(), basis, exact=False)
+        geometry, _ = geometry_of(mesh, self._water, self._domain)
+        model = reduced_model(geometry, basis, exact=False)
         timing, which = self._distinct
         signal = pgse_signal(model, *timing)[which]
         predicted = signal / mesh.volume if self.normalised else signal * self._scale
@@ -132,7 +142,7 @@ class ForwardModel:
         return loss.detach(), gradient
 
     def _operators(self, mesh: TetMesh) -> Operators:
-        return Operators.of(mesh, self.tissue, order=self.order, space=self._space)
+        return Operators.of(mesh, self._water, order=self.order, domain=self._domain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +166,7 @@ class Prediction:
         """Return the Jacobian: adjoint for each measurement, forward for each parameter."""
         model, mesh = self.model, self.mesh
         displacements = jacobian(model.shape.vertices, self.latent)
-        D = model.tissue.diffusion_tensor.detach()
-        tangents = reduced_tangents(mesh.vertices, D, self.basis, displacements)
+        tangents = reduced_tangents(mesh.vertices, model._coefficients, self.basis, displacements)
         slope = self.solution.jacobian(tangents)[self.which]
         if model.normalised:
             volume_slope = _volume_slope(mesh, displacements)

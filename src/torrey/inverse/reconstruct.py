@@ -99,6 +99,7 @@ def reconstruct(
     if optimiser is None:
         optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt()
     _require_affordable(optimiser, shape)
+    _require_one_compartment(tissue)
     if n_starts < 1:
         raise InputError(f"n_starts: expected at least 1, got {n_starts}")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -156,6 +157,14 @@ class _Clock:
                 self._progress(self.history[-1])
 
         return report
+
+
+def _require_one_compartment(tissue: Tissue) -> None:
+    if tissue.n_compartments is not None or tissue.permeability or tissue.surface_relaxivity:
+        raise InputError(
+            "tissue: reconstruct finds the shape of one impermeable compartment, expected one number for "
+            "each value, no permeability and no surface_relaxivity"
+        )
 
 
 def _require_affordable(optimiser: LevenbergMarquardt | Adam, shape: AbstractShape) -> None:

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from ..acquisition import Acquisition
 from ..errors import AccuracyWarning, InputError
-from ..fem.assembly import assemble
-from ..fem.eigenmodes import Eigenmodes, lowest_modes
-from ..fem.geometry import element_geometry
-from ..fem.reduced import ModalBasis, ReducedModel, modal_basis, reduced_model
-from ..fem.space import FunctionSpace
+from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
+from .operators import Domain, Operators, geometry_of, uniform_rate
 from .pgse import pgse_signal
 from .tissue import Tissue
 
@@ -84,16 +81,19 @@ class MatrixFormalism:
 
     def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
-        basis = self.basis(mesh, tissue, acquisition)
-        D = tissue.diffusion_tensor.to(mesh.vertices.device)
-        model = reduced_model(mesh.vertices.double(), D, basis, exact=self.exact_gradient)
-        moments = _pgse(model, acquisition)
-        relaxation = torch.exp(-acquisition.echo_time / tissue.T2)
-        return (tissue.spin_density * relaxation * moments).to(torch.complex128)
+        domain = Domain.of(mesh, tissue, order=self.order)
+        basis = self.basis(mesh, tissue, acquisition, domain=domain)
+        geometry, _ = geometry_of(mesh, tissue, domain)
+        model = reduced_model(geometry, basis, exact=self.exact_gradient)
+        pgse = _pgse if tissue.rests else _pgse_between_pauses
+        relaxation = torch.exp(-acquisition.echo_time * uniform_rate(tissue))
+        return (relaxation * pgse(model, acquisition)).to(torch.complex128)
 
-    def basis(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> ModalBasis:
+    def basis(
+        self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, domain: Domain | None = None
+    ) -> ModalBasis:
         """Compute the modes of `mesh` that this cut keeps, and warn where cut or mesh are too coarse."""
-        operators = Operators.of(mesh, tissue, order=self.order)
+        operators = Operators.of(mesh, tissue, order=self.order, domain=domain)
         if self.tolerance is not None or (self.modes is None and self.length_scale is None):
             basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE)
         else:
@@ -104,50 +104,13 @@ class MatrixFormalism:
         return basis
 
 
-@dataclass(frozen=True, eq=False)
-class Operators:
-    """Assembled finite-element matrices of a mesh, ready for an eigen-solve."""
-
-    space: FunctionSpace
-    stiffness: Tensor
-    mass: Tensor
-    moments: Tensor
-    centroid: Tensor
-    mean_diffusivity: float
-
-    @classmethod
-    def of(
-        cls, mesh: TetMesh, tissue: Tissue, *, order: int, space: FunctionSpace | None = None
-    ) -> Operators:
-        """Assemble on `mesh`; a `space` of the same connectivity can be passed to be used again."""
-        if space is None:
-            space = FunctionSpace.on(mesh.tets, mesh.n_vertices, order=order)
-        vertices = mesh.vertices.detach().double()
-        centroid = vertices.mean(0)
-        D = tissue.diffusion_tensor.detach().to(vertices.device)
-        values = assemble(space, element_geometry(vertices - centroid, mesh.tets, D))
-        return cls(space, values.stiffness, values.mass, values.moments, centroid, float(D.trace()) / 3)
-
-    def rate_of(self, length_scale: float) -> float:
-        """Return the eigenvalue D̄(π/ℓ)², 1/ms, of a `length_scale` ℓ in µm."""
-        return self.mean_diffusivity * (math.pi / length_scale) ** 2
-
-    def modes(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
-        """Compute the lowest modes, by `count` or `below` an eigenvalue."""
-        stiffness, mass = self.space.matrix(self.stiffness), self.space.matrix(self.mass)
-        return lowest_modes(stiffness, mass, count=count, below=below)
-
-    def basis(self, *, count: int | None = None, below: float | None = None) -> ModalBasis:
-        """Compute the lowest modes and reduce the operators to them."""
-        return modal_basis(self.space, self.modes(count=count, below=below), self.moments, self.centroid)
-
-
 def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     """Estimate the largest error over S(0) that the cut leaves.
 
     The larger of two: what half of the modes would have changed, and what the missing modes take from the
     signal in second order of the gradient. The second sees the modes across a thin shape when only those
-    along it are kept.
+    along it are kept. Where relaxation differs from place to place they also miss a part of the uniform
+    magnetisation, which is added.
     """
     if basis.modes.complete:
         return 0.0
@@ -165,7 +128,12 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     signal = _pgse(model, judged).detach()
     change = (signal - _pgse(coarse, judged).detach()).abs().max()
     attenuated = (signal * missing[rows]).max()
-    return float(torch.maximum(change, attenuated) / model.magnetisation.square().sum())
+    whole = float(basis.modes.mass.sum())
+    shortest = float((acquisition.small_delta + acquisition.big_delta).min())
+    missed = max(0.0, 1 - float(model.magnetisation.square().sum()) / whole)
+    return float(torch.maximum(change, attenuated)) / whole + missed * math.exp(
+        -basis.modes.next_value * shortest
+    )
 
 
 def _missing_attenuation(basis: ModalBasis, acquisition: Acquisition) -> Tensor:
@@ -198,6 +166,23 @@ def _missing_variance(basis: ModalBasis) -> Tensor:
 def _pgse(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     q = acquisition.wave_vectors.to(model.rates)
     return pgse_signal(model, q, acquisition.small_delta.to(q), acquisition.big_delta.to(q))
+
+
+def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tensor:
+    """Return ∫M (N,) where the magnetisation changes without a gradient too.
+
+    The pulses are centred in the echo time, so that half of TE − δ − Δ passes before the first one and half
+    after the last: with ν e^{−tΛ} for ν the identity of PGSE holds as before.
+    """
+    lead = ((acquisition.echo_time - acquisition.small_delta - acquisition.big_delta) / 2).clamp(min=0)
+    times, which = torch.unique(lead.detach(), return_inverse=True)
+    signal = model.rates.new_zeros(acquisition.n_measurements)
+    for k, time in enumerate(times):
+        rows = (which == k).nonzero().ravel()
+        rested = torch.linalg.matrix_exp(-time.to(model.rates) * model.rates) @ model.magnetisation
+        part = _pgse(model._replace(magnetisation=rested), acquisition.subset(rows))
+        signal = signal.index_put((rows.to(signal.device),), part)
+    return signal
 
 
 def _basis_to_tolerance(operators: Operators, acquisition: Acquisition, tolerance: float) -> ModalBasis:

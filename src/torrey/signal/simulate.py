@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..acquisition import Acquisition
-from ..errors import InputError
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
 from .matrix_formalism import MatrixFormalism
@@ -15,17 +14,20 @@ from .tissue import Tissue
 def simulate(
     mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, solver: MatrixFormalism | None = None
 ) -> Tensor:
-    r"""Simulate the diffusion MRI signal of a mesh with reflecting walls.
+    r"""Simulate the diffusion MRI signal of a tissue on a mesh.
 
-    Solves the Bloch–Torrey equation ∂M/∂t = ∇·D∇M − M/T2 − i q(t)·x M with M(0) = 1 and integrates ρM at the
-    echo.
+    Solves the Bloch–Torrey equation ∂M/∂t = ∇·D∇M − M/T2 − i q(t)·x M in each compartment, with M(0) = ρ, and
+    integrates M at the echo. Through the interface of compartments 1 and 2 flows κ 2(ρ₂M₁ − ρ₁M₂)/(ρ₁ + ρ₂),
+    through an outer boundary the surface relaxivity times M; other walls reflect. The pulses are centred in
+    the echo time.
 
     Parameters
     ----------
     mesh : TetMesh
-        One compartment, µm. Gradients flow to `mesh.vertices`.
+        One or more compartments, µm, which share vertices where they touch or have their own at the same
+        points. Gradients flow to `mesh.vertices`.
     tissue : Tissue
-        Gradients flow to diffusivity, T2 and spin density.
+        Gradients flow to diffusivity, T2, spin density, permeability and surface relaxivity.
     acquisition : Acquisition
         N measurements. Gradients flow to the gradient vectors.
     solver : MatrixFormalism, optional
@@ -39,7 +41,7 @@ def simulate(
     Raises
     ------
     InputError
-        When the mesh has several compartments.
+        When tissue and mesh differ in their compartments, or compartments with a permeability do not touch.
     MeshError
         When the mesh has inverted or degenerate tets, or disconnected parts.
 
@@ -48,7 +50,5 @@ def simulate(
     AccuracyWarning
         When the cut or the mesh is too coarse for the gradients, with the number.
     """
-    if mesh.n_compartments > 1:
-        raise InputError(f"mesh: {mesh.n_compartments} compartments, this version simulates one")
     require_valid(mesh)
     return (solver or MatrixFormalism()).signal(mesh, tissue, acquisition)

@@ -1,0 +1,206 @@
+"""`Operators`: the finite-element matrices of a tissue on a mesh."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy.sparse import csc_array
+from torch import Tensor
+
+from ..errors import InputError
+from ..fem.assembly import PairValues, assemble
+from ..fem.eigenmodes import Eigenmodes, lowest_modes
+from ..fem.geometry import Coefficients, ElementGeometry, element_geometry
+from ..fem.reduced import ModalBasis, modal_basis
+from ..fem.space import FunctionSpace
+from ..mesh import TetMesh
+from ..mesh.compartments import SplitMesh, one_compartment, split_compartments
+from .tissue import Tissue
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """The nodes of a tissue on the connectivity of a mesh; the same for all positions of its vertices.
+
+    Attributes
+    ----------
+    split : SplitMesh
+        The mesh with vertices of its own for each compartment.
+    compartments : (T,) Tensor
+        Compartment of each tet.
+    space : FunctionSpace
+        Over the split vertices, with the facets through which something passes.
+    walls : (B,) Tensor
+        Which of the walls of `split` the space has.
+    interfaces : (F,) Tensor
+        Which of its interfaces.
+    """
+
+    split: SplitMesh
+    compartments: Tensor
+    space: FunctionSpace
+    walls: Tensor
+    interfaces: Tensor
+
+    @classmethod
+    def of_one_compartment(cls, tets: Tensor, *, order: int) -> Domain:
+        """Return the domain of one compartment of `tets` (T, 4), every vertex of which is in one of them."""
+        split, none = one_compartment(tets), tets.new_zeros(0)
+        space = FunctionSpace.on(split.tets, len(split.parent), order=order)
+        return cls(split, torch.zeros_like(tets[:, 0]), space, none, none)
+
+    @classmethod
+    def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int) -> Domain:
+        """Split `mesh` and number its nodes.
+
+        Raises
+        ------
+        InputError
+            When `tissue` and `mesh` differ in their compartments, or a permeability is given for compartments
+            that do not touch.
+        """
+        _check_compartments(mesh, tissue)
+        split = split_compartments(mesh)
+        interfaces = [split.between(*pair) for pair in tissue.permeability]
+        for pair, faces in zip(tissue.permeability, interfaces, strict=True):
+            _check_faces(tissue.permeability[pair], faces, f"permeability of {pair[0]} and {pair[1]}")
+        walls = [(split.wall_compartments == c).nonzero().ravel() for c in tissue.surface_relaxivity]
+        for compartment, faces in zip(tissue.surface_relaxivity, walls, strict=True):
+            _check_faces(
+                tissue.surface_relaxivity[compartment], faces, f"surface_relaxivity of {compartment}"
+            )
+        none = split.parent.new_zeros(0)
+        which, where = torch.cat([none, *interfaces]), torch.cat([none, *walls])
+        space = FunctionSpace.on(
+            split.tets,
+            len(split.parent),
+            order=order,
+            interfaces=split.interfaces[which],
+            walls=split.walls[where],
+        )
+        return cls(split, mesh.compartments, space, where, which)
+
+    def coefficients(self, tissue: Tissue) -> Coefficients:
+        """Return what of `tissue` is where, differentiable in its values.
+
+        With the magnetisation written ρm all matrices are symmetric, also where densities differ: the flux
+        κ(c₂₁M₁ − c₁₂M₂), c₂₁ = 2ρ₂/(ρ₁ + ρ₂), is κ 2ρ₁ρ₂/(ρ₁ + ρ₂) times the jump of m.
+        """
+        own = self.compartments
+        density = _of(tissue.spin_density, own)
+        exchange, uptake = [density.new_zeros(0)], [density.new_zeros(0)]
+        rho = tissue.spin_density
+        for (i, j), kappa in tissue.permeability.items():
+            first, second = (rho, rho) if rho.ndim == 0 else (rho[i], rho[j])
+            faces = len(self.split.between(i, j))
+            exchange.append((kappa * 2 * first * second / (first + second)).expand(faces))
+        for c, speed in tissue.surface_relaxivity.items():
+            faces = int((self.split.wall_compartments == c).sum())
+            uptake.append((speed * (rho if rho.ndim == 0 else rho[c])).expand(faces))
+        D = tissue.diffusion_tensor
+        return Coefficients(
+            D if D.ndim == 2 else D[own],
+            density,
+            _of(1 / tissue.T2 - uniform_rate(tissue), own),
+            torch.cat(exchange),
+            torch.cat(uptake),
+        )
+
+
+def uniform_rate(tissue: Tissue) -> Tensor:
+    """Return a relaxation rate, 1/ms, that all compartments have at least.
+
+    The signal with this much relaxation less, times exp(−TE · rate), does not depend on its choice, so that
+    its gradient may be left out where T2 differs.
+    """
+    return 1 / tissue.T2 if tissue.T2.ndim == 0 else (1 / tissue.T2.detach()).min()
+
+
+@dataclass(frozen=True, eq=False)
+class Operators:
+    """Assembled finite-element matrices, ready for an eigen-solve.
+
+    Attributes
+    ----------
+    space : FunctionSpace
+        Nodes and pattern.
+    values : PairValues
+        The matrices about the centroid.
+    centroid : (3,) Tensor
+        Subtracted from positions, µm; signals do not see it.
+    mean_diffusivity : float
+        D̄, the mean of tr(D)/3 over the volume, µm²/ms.
+    """
+
+    space: FunctionSpace
+    values: PairValues
+    centroid: Tensor
+    mean_diffusivity: float
+
+    @classmethod
+    def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int, domain: Domain | None = None) -> Operators:
+        """Assemble on `mesh`; a `domain` of the same connectivity can be passed to be used again."""
+        domain = Domain.of(mesh, tissue, order=order) if domain is None else domain
+        with torch.no_grad():
+            geometry, centroid = geometry_of(mesh, tissue, domain)
+            values = assemble(domain.space, geometry)
+            rates = tissue.diffusion_tensor.diagonal(dim1=-2, dim2=-1).mean(-1).to(centroid)
+            share = mesh.volumes.double() / mesh.volume.double()
+            mean = float((_of(rates, domain.compartments) * share).sum())
+        return cls(domain.space, values, centroid, mean)
+
+    def rate_of(self, length_scale: float) -> float:
+        """Return the eigenvalue D̄(π/ℓ)², 1/ms, of a `length_scale` ℓ in µm."""
+        return self.mean_diffusivity * (math.pi / length_scale) ** 2
+
+    @property
+    def matrices(self) -> tuple[csc_array, csc_array]:
+        """S and M, sparse."""
+        return self.space.matrix(self.values.stiffness), self.space.matrix(self.values.mass)
+
+    def modes(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
+        """Compute the lowest modes, by `count` or `below` an eigenvalue."""
+        stiffness, mass = self.matrices
+        return lowest_modes(stiffness, mass, count=count, below=below, diffusivity=self.mean_diffusivity)
+
+    def basis(self, *, count: int | None = None, below: float | None = None) -> ModalBasis:
+        """Compute the lowest modes and reduce the operators to them."""
+        return modal_basis(
+            self.space, self.modes(count=count, below=below), self.values.moments, self.centroid
+        )
+
+
+def geometry_of(mesh: TetMesh, tissue: Tissue, domain: Domain) -> tuple[ElementGeometry, Tensor]:
+    """Return the geometry about the centroid, differentiable in `mesh` and `tissue`, and that centroid."""
+    centroid = mesh.vertices.detach().double().mean(0)
+    vertices = (mesh.vertices.double() - centroid)[domain.split.parent]
+    coefficients = Coefficients(*(c.to(vertices.device) for c in domain.coefficients(tissue)))
+    return element_geometry(vertices, domain.space, coefficients), centroid
+
+
+def _of(value: Tensor, compartments: Tensor) -> Tensor:
+    """Return `value` as it is, or that of each tet where it has one for each compartment."""
+    return value if value.ndim == 0 else value[compartments]
+
+
+def _check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
+    count = mesh.n_compartments
+    if tissue.n_compartments not in (None, count):
+        raise InputError(
+            f"tissue: values for {tissue.n_compartments} compartments, expected {count} as the mesh has"
+        )
+    named = [*tissue.surface_relaxivity, *(c for pair in tissue.permeability for c in pair)]
+    for compartment in named:
+        if compartment >= count:
+            raise InputError(
+                f"tissue: names compartment {compartment}, expected 0 … {count - 1} as the mesh has"
+            )
+
+
+def _check_faces(value: Tensor, faces: Tensor, name: str) -> None:
+    if len(faces) == 0:
+        raise InputError(f"{name}: the mesh has no such face; expected compartments that touch")
+    if value.ndim == 1 and len(value) != len(faces):
+        raise InputError(f"{name}: {len(value)} values, expected one or {len(faces)}, one for each face")
