@@ -61,8 +61,10 @@ def test_examples_of_files_are_read(tmp_path):
     (tmp_path / "acq.bvec").write_text("0 1 0\n0 0 1\n0 0 0\n")
     assert read_acquisition(tmp_path / "acq.bval").big_delta.tolist() == [20, 20, 40]
 
-    (tmp_path / "tissue.toml").write_text(file_example("diffusivity", "toml"))
+    (tmp_path / "tissue.toml").write_text(file_example("diffusivity = 2.0", "toml"))
     assert float(read_tissue(tmp_path / "tissue.toml").T2) == 80
+    (tmp_path / "tissue.toml").write_text(file_example("diffusivity = [", "toml"))
+    assert read_tissue(tmp_path / "tissue.toml").n_compartments == 2
 
     (tmp_path / "run.toml").write_text(file_example("shape", "toml"))
     settings = load_settings(tmp_path / "run.toml")

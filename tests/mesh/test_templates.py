@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from torrey.errors import InputError
-from torrey.mesh import box, cylinder, sphere, summarise_quality, validate
+from torrey.mesh import box, cylinder, sphere, sphere_in_box, summarise_quality, validate
+from torrey.mesh.compartments import split_compartments
 
 
 @pytest.mark.parametrize("resolution", [1, 2, 3, 6])
@@ -77,3 +78,25 @@ def test_surface_samples_lie_on_the_sphere_and_spread_evenly():
     assert (radii > 2.9).all()
     # standard error of a coordinate mean over 4000 independent points is 3/√3/√4000 = 0.027; five of them
     assert points.mean(0).abs().max() < 0.14
+
+
+@pytest.mark.parametrize(("radius", "side", "resolution"), [(5.0, 14.0, 3), (2.0, 4.2, 2), (1.0, 8.0, 4)])
+def test_sphere_in_box(radius, side, resolution):
+    mesh = sphere_in_box(radius, side, resolution=resolution)
+    assert mesh.validate().ok
+    inner = float(mesh.volumes[mesh.compartments == 0].sum())
+    assert inner == pytest.approx(4 / 3 * math.pi * radius**3, rel=1e-12)
+    assert float(mesh.volume) == pytest.approx(side**3, rel=1e-12)
+    assert float(mesh.quality.min()) > 0.1
+    split = split_compartments(mesh)
+    # the surface of the ball, and all of the cube's
+    assert torch.equal(split.sides, torch.tensor([[0, 1]]).expand(len(split.interfaces), 2))
+    distance = mesh.vertices[split.parent[split.interfaces]].norm(dim=-1)
+    assert float(distance.max() - distance.min()) < 1e-12
+    assert bool((split.wall_compartments == 1).all())
+
+
+@pytest.mark.parametrize(("radius", "side"), [(5.0, 9.0), (0.0, 4.0), (-1.0, 4.0), (1.0, math.inf)])
+def test_a_ball_that_does_not_fit_is_refused(radius, side):
+    with pytest.raises(InputError, match="expected a ball that fits the cube"):
+        sphere_in_box(radius, side)

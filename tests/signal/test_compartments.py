@@ -11,7 +11,7 @@ from signal_cases import TESTS, coarse_on_purpose, few_measurements, rotation
 
 from torrey.acquisition import Acquisition, electrostatic_directions
 from torrey.errors import InputError, MeshError
-from torrey.mesh import TetMesh, box, sphere
+from torrey.mesh import TetMesh, box, sphere, sphere_in_box
 from torrey.mesh.compartments import split_compartments
 from torrey.signal import MatrixFormalism, Tissue, simulate
 from torrey.signal.operators import Domain, Operators
@@ -178,6 +178,20 @@ def test_unequal_densities_follow_the_unsymmetric_equation():
         xi = expm(-delta * np.linalg.solve(M, S + Q - turn)) @ xi
         # the splitting's tolerance
         assert abs(M.sum(0) @ xi - ours[n]) < 3e-5 * float(M.sum())
+
+
+def test_a_permeable_sphere_is_that_of_random_walkers():
+    walk = np.load(TESTS / "data" / "montecarlo_permeable_sphere.npz")
+    acquisition = Acquisition.shells_of(
+        walk["bvals"], walk["bvecs"], small_delta=float(walk["small_delta"]), big_delta=walk["big_delta"]
+    )
+    mesh = sphere_in_box(float(walk["radius"]), float(walk["side"]), resolution=3)
+    tissue = Tissue(permeability={(0, 1): float(walk["permeability"])})
+    ours = signal(mesh, tissue, acquisition, MatrixFormalism(modes=100, order=2)).real
+    attenuation = (ours / float(mesh.volume)).reshape(walk["signal"].shape).numpy()
+    deviation = (attenuation - walk["signal"])[:, 1:] / walk["standard_error"][:, 1:]
+    # 120 points of the same walkers: correlated, so that three is seldom passed by chance
+    assert np.abs(deviation).max() < 3
 
 
 def test_a_relaxing_wall_follows_the_closed_form():

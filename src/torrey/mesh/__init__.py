@@ -8,6 +8,7 @@ from .deform import Fan as Fan
 from .deform import Twist as Twist
 from .deform import deform as deform
 from .disc import disc as disc
+from .embedded import sphere_in_box as sphere_in_box
 from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
 from .quality import QualitySummary as QualitySummary
