@@ -20,7 +20,7 @@ from torrey.mesh import Bend, cylinder, deform, sphere
 from torrey.signal import pgse
 from torrey.signal.groups import group_measurements
 from torrey.signal.operators import Operators
-from torrey.signal.splitting import Pulse
+from torrey.signal.splitting import Pulse, stiffness
 
 MODES = (80, 130)
 THIRDS = (3, 4, 6, 8, 12, 16, 24, 32)
@@ -56,8 +56,8 @@ def errors(model: ReducedModel, acquisition: torrey.Acquisition) -> list[tuple[f
         end, change = pulse.propagate(model.magnetisation)
         signal = pgse._pair(pulse, groups.pause, end)
         sixth = pgse._pair(pulse, groups.pause, end - change)
-        stiffness = float(groups.small_delta.max() * rates.max()) / steps[0]
-        estimate = float((signal - sixth).abs().max()) / volume * max(1.0, stiffness / pgse._STIFF)
+        enlarged = stiffness(float(groups.small_delta.max()) / steps[0], rates)
+        estimate = float((signal - sixth).abs().max()) / volume * enlarged
         error = np.abs(groups.scatter(signal).numpy() - exact).max() / volume
         rows.append((float(error), estimate))
     return rows

@@ -25,18 +25,21 @@ def pgse_diffusion_weighting(small_delta: Tensor, big_delta: Tensor) -> Tensor:
     return small_delta**2 * (big_delta - small_delta / 3)
 
 
-def gradient_from_bval(bvals: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
-    """Return the PGSE amplitude (mT/m) that gives `bvals` (s/mm²); its derivative at b = 0 is zero."""
+def gradient_from_bval(bvals: Tensor, weighting: Tensor) -> Tensor:
+    """Return the amplitude (mT/m) that gives `bvals` (s/mm²) where ∫F²dt is `weighting` (ms³).
+
+    Its derivative at b = 0 is zero.
+    """
     positive = bvals > 0
     safe = bvals.where(positive, bvals.new_ones(()))
-    q = (safe / S_PER_MM2 / pgse_diffusion_weighting(small_delta, big_delta)).sqrt()
+    q = (safe / S_PER_MM2 / weighting).sqrt()
     return (q / GYROMAGNETIC_RATIO).where(positive, bvals.new_zeros(()))
 
 
-def bval_from_gradient(gradient: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
-    """Return the b-value (s/mm²) of a PGSE pair with amplitude `gradient` (mT/m)."""
+def bval_from_gradient(gradient: Tensor, weighting: Tensor) -> Tensor:
+    """Return the b-value (s/mm²) of an amplitude `gradient` (mT/m) where ∫F²dt is `weighting` (ms³)."""
     q = GYROMAGNETIC_RATIO * gradient
-    return S_PER_MM2 * q**2 * pgse_diffusion_weighting(small_delta, big_delta)
+    return S_PER_MM2 * q**2 * weighting
 
 
 def wave_vectors(gradients: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torrey.acquisition import Acquisition
 from torrey.inverse.result import Iteration, Posterior, Reconstruction
 from torrey.mesh import TetMesh
 from torrey.signal.tissue import Tissue
-from torrey.units import gradient_from_bval
+from torrey.units import gradient_from_bval, pgse_diffusion_weighting
 
 # the six tets around the diagonal 0–7 of a cube; corner number = x + 2y + 4z
 KUHN = torch.tensor([[0, 1, 3, 7], [0, 3, 2, 7], [0, 2, 6, 7], [0, 6, 4, 7], [0, 4, 5, 7], [0, 5, 1, 7]])
@@ -51,7 +51,7 @@ def make_reconstruction(
     small = torch.full_like(bvals, 5.0)
     big = torch.cat([torch.full((61,), 10.0), torch.full((61,), 30.0)]).double()
     acquisition = Acquisition(
-        gradients=gradient_from_bval(bvals, small, big)[:, None] * bvecs,
+        gradients=gradient_from_bval(bvals, pgse_diffusion_weighting(small, big))[:, None] * bvecs,
         small_delta=small,
         big_delta=big,
         echo_time=small + big,

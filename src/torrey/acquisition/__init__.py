@@ -13,3 +13,9 @@ from .shell import shells as shells
 from .tsv import SignalTable as SignalTable
 from .tsv import read_tsv as read_tsv
 from .tsv import write_tsv as write_tsv
+from .waveforms import AbstractWaveform as AbstractWaveform
+from .waveforms import CosineOgse as CosineOgse
+from .waveforms import DoublePgse as DoublePgse
+from .waveforms import Pgse as Pgse
+from .waveforms import SineOgse as SineOgse
+from .waveforms import Trapezoid as Trapezoid

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,33 +15,47 @@ from .checks import (
     LARGEST_BVAL,
     SMALLEST_BVAL,
     check_finite,
+    checked_echo_time,
     checked_protocol,
     checked_timings,
     float64,
     matrix,
     row,
 )
+from .waveforms import AbstractWaveform, Pgse
 
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
-    """N pulsed-gradient spin-echo (PGSE) measurements.
+    """N diffusion-weighted spin-echo measurements.
 
     Parameters
     ----------
     gradients : (N, 3) Tensor
-        Gradient vectors, mT/m. Gradients flow through them.
+        Gradient vectors, mT/m: direction and amplitude. Gradients flow through them.
     small_delta, big_delta, echo_time : (N,) Tensor
         Pulse duration δ, pulse separation Δ and echo time, ms.
+    waveforms : tuple of AbstractWaveform
+        The shapes of the gradients over time that occur; pulsed gradients (`Pgse`) by default.
+    waveform_of : (N,) int64 Tensor, optional
+        Which of `waveforms` each measurement has; the first where not given.
 
-    Use `Acquisition.pgse`, `Acquisition.from_gradients` or `Acquisition.shells_of` to make one: they check
-    what they are given. The constructor itself does not, so that it works where values cannot be looked at.
+    Use `Acquisition.pgse`, `Acquisition.encode`, `Acquisition.from_gradients` or `Acquisition.shells_of` to
+    make one, and `Acquisition.concatenate` to mix: they check what they are given. The constructor itself
+    does not, so that it works where values cannot be looked at.
     """
 
     gradients: Tensor
     small_delta: Tensor
     big_delta: Tensor
     echo_time: Tensor
+    waveforms: tuple[AbstractWaveform, ...] = (Pgse(),)
+    waveform_of: Tensor = field(default=cast(Tensor, None))
+
+    def __post_init__(self) -> None:
+        if cast("Tensor | None", self.waveform_of) is None:
+            zeros = torch.zeros(len(self.gradients), dtype=torch.long, device=self.gradients.device)
+            object.__setattr__(self, "waveform_of", zeros)
 
     @classmethod
     def pgse(
@@ -69,14 +85,37 @@ class Acquisition:
         InputError
             When a shape, a sign, a norm, a timing or a unit is wrong; the message names the row.
         """
-        protocol = checked_protocol(bvals, bvecs, small_delta, big_delta, echo_time)
-        amplitudes = units.gradient_from_bval(protocol.bvals, protocol.small_delta, protocol.big_delta)
-        return cls(
-            gradients=amplitudes[:, None] * protocol.bvecs,
-            small_delta=protocol.small_delta,
-            big_delta=protocol.big_delta,
-            echo_time=protocol.echo_time,
+        return cls.encode(
+            Pgse(), bvals, bvecs, small_delta=small_delta, big_delta=big_delta, echo_time=echo_time
         )
+
+    @classmethod
+    def encode(
+        cls,
+        waveform: AbstractWaveform,
+        bvals: object,
+        bvecs: object,
+        *,
+        small_delta: object,
+        big_delta: object,
+        echo_time: object = None,
+    ) -> Acquisition:
+        """Make an acquisition with gradients of the shape `waveform`, as `Acquisition.pgse` does with pulses.
+
+        An absent echo time is the duration of the waveform.
+
+        Raises
+        ------
+        InputError
+            As for `Acquisition.pgse`, and when the echo comes before the end of the waveform or its pulses
+            overlap.
+        """
+        protocol = checked_protocol(bvals, bvecs, small_delta, big_delta, None)
+        timings = protocol.small_delta, protocol.big_delta
+        echo = checked_echo_time(echo_time, *timings, waveform)
+        weighting = waveform.weighting(*timings)
+        amplitudes = units.gradient_from_bval(protocol.bvals, weighting)
+        return cls(amplitudes[:, None] * protocol.bvecs, *timings, echo, (waveform,))
 
     @classmethod
     def from_gradients(
@@ -152,8 +191,46 @@ class Acquisition:
         if isinstance(index, Tensor) and index.ndim != 1:
             raise InputError(f"subset: expected a mask (N,) or indices, got shape {tuple(index.shape)}")
         return Acquisition(
-            self.gradients[index], self.small_delta[index], self.big_delta[index], self.echo_time[index]
+            self.gradients[index],
+            self.small_delta[index],
+            self.big_delta[index],
+            self.echo_time[index],
+            self.waveforms,
+            self.waveform_of[index],
         )
+
+    @classmethod
+    def concatenate(cls, acquisitions: Sequence[Acquisition]) -> Acquisition:
+        """Return the measurements of all `acquisitions`, one after another."""
+        waveforms = tuple(dict.fromkeys(w for a in acquisitions for w in a.waveforms))
+        columns = (
+            torch.cat([getattr(a, name) for a in acquisitions])
+            for name in ("gradients", "small_delta", "big_delta", "echo_time")
+        )
+        gradients, small_delta, big_delta, echo_time = columns
+        which = [torch.tensor([waveforms.index(w) for w in a.waveforms]) for a in acquisitions]
+        own = [w.to(a.waveform_of.device)[a.waveform_of] for w, a in zip(which, acquisitions, strict=True)]
+        return cls(gradients, small_delta, big_delta, echo_time, waveforms, torch.cat(own))
+
+    def require_pgse(self, what: str) -> None:
+        """Refuse other waveforms than plain pulsed gradients for `what`, which begins the message.
+
+        Raises
+        ------
+        InputError
+            Naming the first row that has another.
+        """
+        for k, waveform in enumerate(self.waveforms):
+            rows = (self.waveform_of == k).nonzero()
+            if len(rows) and type(waveform) is not Pgse:
+                raise InputError(
+                    f"{what}: {row(int(rows[0]))} is {waveform}, expected pulsed gradients (PGSE)"
+                )
+
+    @property
+    def is_pgse(self) -> bool:
+        """Whether every measurement has plain pulsed gradients."""
+        return all(type(self.waveforms[k]) is Pgse for k in self.waveform_of.unique().tolist())
 
     @property
     def n_measurements(self) -> int:
@@ -168,7 +245,22 @@ class Acquisition:
     @property
     def bvals(self) -> Tensor:
         """b-values (N,), s/mm²."""
-        return units.bval_from_gradient(self.gradients.norm(dim=1), self.small_delta, self.big_delta)
+        return units.bval_from_gradient(self.gradients.norm(dim=1), self._weighting)
+
+    @property
+    def largest_winding(self) -> float:
+        """The largest phase that a gradient winds along a length at any time, rad/µm."""
+        reach = self._by_waveform([w.reach(self.small_delta) for w in self.waveforms])
+        return float((self.wave_vectors.detach().norm(dim=1) * reach).max())
+
+    @property
+    def _weighting(self) -> Tensor:
+        """∫F²dt (N,), ms³."""
+        return self._by_waveform([w.weighting(self.small_delta, self.big_delta) for w in self.waveforms])
+
+    def _by_waveform(self, values: list[Tensor]) -> Tensor:
+        """Return of the (N,) values for each waveform that of each measurement's own."""
+        return torch.stack(values).gather(0, self.waveform_of[None])[0]
 
     @property
     def bvecs(self) -> Tensor:

@@ -42,7 +42,7 @@ def read_scheme(path: PathLike) -> Acquisition:
 
     with naming(path):
         timings = checked_timings(delta, Delta, echo, vectors, place=place_of)
-        bvals = units.bval_from_gradient(strength, delta, Delta)
+        bvals = units.bval_from_gradient(strength, units.pgse_diffusion_weighting(delta, Delta))
         wrong = ((strength < 0) | (bvals > LARGEST_BVAL)).nonzero()
         if len(wrong):
             i = int(wrong[0])
@@ -57,6 +57,7 @@ def read_scheme(path: PathLike) -> Acquisition:
 
 def write_scheme(path: PathLike, acquisition: Acquisition) -> None:
     """Write a Camino scheme file of version STEJSKALTANNER."""
+    acquisition.require_pgse(str(path))
     strength = acquisition.gradients.norm(dim=1)
     times = (acquisition.big_delta, acquisition.small_delta, acquisition.echo_time)
     si = torch.stack((strength, *times), dim=1) / units.MILLI

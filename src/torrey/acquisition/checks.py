@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .waveforms import AbstractWaveform, Pgse
 
 NORM_TOLERANCE = 0.01
 """Directions further than this from unit length are refused; the others are normalised."""
@@ -84,20 +85,39 @@ def checked_timings(
             f"{place(wrong)}: small_delta {_number(delta[wrong])} ms exceeds big_delta "
             f"{_number(Delta[wrong])} ms; expected small_delta ≤ big_delta"
         )
-    if echo_time is None:
-        return delta, Delta, delta + Delta
-    echo = column(echo_time, "echo_time", like)
-    check_finite(echo, "echo_time", "ms", place=place)
-    wrong = _first(echo < (delta + Delta) * (1 - _TEXT_ROUNDING))
+    return delta, Delta, checked_echo_time(echo_time, delta, Delta, Pgse(), place=place)
+
+
+def checked_echo_time(
+    echo_time: object, delta: Tensor, Delta: Tensor, waveform: AbstractWaveform, *, place: Place = row
+) -> Tensor:
+    """Return the echo time (N,), ms; an absent one is the end of `waveform`."""
+    pulse = waveform.pulse_duration(delta)
+    wrong = _first(pulse > Delta * (1 + _ROUNDING))
     if wrong is not None:
         raise InputError(
-            f"{place(wrong)}: echo_time {_number(echo[wrong])} ms is shorter than small_delta + big_delta = "
-            f"{_number((delta + Delta)[wrong])} ms, when the second pulse ends"
+            f"{place(wrong)}: a pulse of {_number(pulse[wrong])} ms exceeds big_delta "
+            f"{_number(Delta[wrong])} ms; expected pulses that do not overlap"
+        )
+    for small_delta in delta.unique().tolist():
+        waveform.breaks(small_delta)
+    end = waveform.duration(delta, Delta)
+    if echo_time is None:
+        return end
+    echo = column(echo_time, "echo_time", delta)
+    check_finite(echo, "echo_time", "ms", place=place)
+    wrong = _first(echo < end * (1 - _TEXT_ROUNDING))
+    if wrong is not None:
+        what = "small_delta + big_delta = " if type(waveform) is Pgse else ""
+        last = "the second pulse ends" if type(waveform) is Pgse else f"the gradients of {waveform} end"
+        raise InputError(
+            f"{place(wrong)}: echo_time {_number(echo[wrong])} ms is shorter than {what}"
+            f"{_number(end[wrong])} ms, when {last}"
         )
     wrong = _first(echo > 2 * LONGEST_TIME)
     if wrong is not None:
         raise InputError(f"{place(wrong)}: echo_time {_number(echo[wrong])} is too long; expected ms")
-    return delta, Delta, echo
+    return echo
 
 
 def float64(value: object, name: str) -> Tensor:

@@ -38,9 +38,12 @@ def write_acquisition(path: PathLike, acquisition: Acquisition) -> None:
 
     Raises
     ------
+    InputError
+        When a measurement has other gradients than pulses.
     FileError
         When the name ends otherwise, or the file cannot be written.
     """
+    acquisition.require_pgse(str(path))
     suffix = Path(path).suffix
     if suffix == ".tsv":
         write_tsv(path, acquisition)

@@ -72,6 +72,7 @@ def read_fsl_beside(bvals_path: PathLike) -> Acquisition:
 
 def write_fsl(bvals_path: PathLike, bvecs_path: PathLike, acquisition: Acquisition) -> None:
     """Write `bval` and `bvec` (3×N); the timings are not in these files."""
+    acquisition.require_pgse(str(bvals_path))
     bvals = acquisition.bvals.detach().tolist()
     rows = acquisition.bvecs.detach().T.tolist()
     write_text(bvals_path, _join(bvals))

@@ -109,6 +109,7 @@ def write_tsv(
     FileError
         When the file cannot be written.
     """
+    acquisition.require_pgse(str(path))
     a = acquisition
     times = torch.stack((a.bvals, a.small_delta, a.big_delta, a.echo_time), dim=1)
     columns = [torch.cat((a.bvecs, times), dim=1)]

@@ -54,6 +54,7 @@ def check_measurement(
     InputError
         When counts differ, a value is not finite, the signal is not real, or it does not fit `normalised`.
     """
+    acquisition.require_pgse("reconstruct")
     values = torch.as_tensor(signal).detach().cpu()
     if values.shape != (acquisition.n_measurements,):
         raise InputError(

@@ -19,6 +19,7 @@ from ..mesh import TetMesh
 from .operators import Domain, Operators, geometry_of, uniform_rate
 from .pgse import pgse_signal
 from .tissue import Tissue
+from .waveform import waveform_signal
 
 DEFAULT_TOLERANCE = 1e-4
 """Wanted truncation error over S(0) where the user names no cut."""
@@ -85,9 +86,8 @@ class MatrixFormalism:
         basis = self.basis(mesh, tissue, acquisition, domain=domain)
         geometry, _ = geometry_of(mesh, tissue, domain)
         model = reduced_model(geometry, basis, exact=self.exact_gradient)
-        pgse = _pgse if tissue.rests else _pgse_between_pauses
         relaxation = torch.exp(-acquisition.echo_time * uniform_rate(tissue))
-        return (relaxation * pgse(model, acquisition)).to(torch.complex128)
+        return relaxation * _integrals(model, acquisition, rests=tissue.rests)
 
     def basis(
         self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, domain: Domain | None = None
@@ -125,9 +125,9 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     coarse = ReducedModel(
         model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
     )
-    signal = _pgse(model, judged).detach()
-    change = (signal - _pgse(coarse, judged).detach()).abs().max()
-    attenuated = (signal * missing[rows]).max()
+    signal = _integrals(model, judged, rests=True).detach()
+    change = (signal - _integrals(coarse, judged, rests=True).detach()).abs().max()
+    attenuated = (signal.abs() * missing[rows]).max()
     whole = float(basis.modes.mass.sum())
     shortest = float((acquisition.small_delta + acquisition.big_delta).min())
     missed = max(0.0, 1 - float(model.magnetisation.square().sum()) / whole)
@@ -168,6 +168,14 @@ def _pgse(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     return pgse_signal(model, q, acquisition.small_delta.to(q), acquisition.big_delta.to(q))
 
 
+def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
+    """Return ∫M (N,), complex; `rests` where it does not change without a gradient."""
+    if not acquisition.is_pgse:
+        return waveform_signal(model, acquisition)
+    pgse = _pgse if rests else _pgse_between_pauses
+    return pgse(model, acquisition).to(torch.complex128)
+
+
 def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     """Return ∫M (N,) where the magnetisation changes without a gradient too.
 
@@ -187,8 +195,7 @@ def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tenso
 
 def _basis_to_tolerance(operators: Operators, acquisition: Acquisition, tolerance: float) -> ModalBasis:
     # a mode matters where a pulse winds a full turn along its wavelength
-    turn = (acquisition.wave_vectors.detach().norm(dim=1) * acquisition.small_delta).max()
-    below = operators.mean_diffusivity * max(1.0, float(turn)) ** 2 * 4
+    below = operators.mean_diffusivity * max(1.0, acquisition.largest_winding) ** 2 * 4
     while True:
         basis = operators.basis(below=below)
         if truncation_error(basis, acquisition) <= tolerance:
@@ -209,7 +216,7 @@ def _warn_truncation(basis: ModalBasis, acquisition: Acquisition) -> None:
 
 
 def _warn_coarse_mesh(mesh: TetMesh, acquisition: Acquisition, order: int) -> None:
-    turn = float((acquisition.wave_vectors.detach().norm(dim=1) * acquisition.small_delta).max())
+    turn = acquisition.largest_winding
     x = mesh.vertices.detach()[mesh.tets]
     edge = float(torch.stack([(x[:, i] - x[:, j]).norm(dim=1) for i in range(4) for j in range(i)]).mean())
     if turn * edge > _RADIANS_PER_EDGE[order]:

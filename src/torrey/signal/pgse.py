@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
 from .groups import MeasurementGroups, chunks, group_measurements
-from .splitting import Pulse
+from .splitting import Pulse, stiffness
 from .splitting_adjoint import PulseCotangent, divided_exponential, pulse_adjoint
 
 SPLITTING_TOLERANCE = 3e-5
@@ -31,10 +31,6 @@ _BASE_STEPS = (3, 6, 9, 12)
 
 _MOST_REFINED = 64
 """Largest multiple of the base steps."""
-
-_STIFF = 4.0
-"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
-error is then up to hλ / 4 of it (`benchmarks/splitting.py`)."""
 
 _JACOBIAN_ARRAYS = 8
 """Matrices a measurement that a Jacobian holds at once."""
@@ -185,8 +181,9 @@ def _accurate_pulse(model: ReducedModel, groups: MeasurementGroups, part: slice)
         pulse = Pulse(positions, rotation, model.rates.diagonal(), delta, q, steps)
         end, error = pulse.propagate(model.magnetisation)
         change = _pair(pulse, pause, end) - _pair(pulse, pause, end - error)
-        stiffness = float(pulse.duration.max() * pulse.rates.max()) / steps[0]
-        estimate = float(change.abs().max() / volume) * max(1.0, stiffness / _STIFF)
+        estimate = float(change.abs().max() / volume) * stiffness(
+            float(pulse.duration.max()) / steps[0], pulse.rates
+        )
         if estimate <= SPLITTING_TOLERANCE:
             return _Part(axes, pause, pulse, end)
         if thirds >= 3 * _MOST_REFINED:

@@ -29,7 +29,7 @@ def simulate(
     tissue : Tissue
         Gradients flow to diffusivity, T2, spin density, permeability and surface relaxivity.
     acquisition : Acquisition
-        N measurements. Gradients flow to the gradient vectors.
+        N measurements with any waveforms. Gradients flow to the gradient vectors.
     solver : MatrixFormalism, optional
         How to solve; matrix formalism to an estimated truncation error of 1e-4 by default.
 

@@ -16,6 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+_STIFF = 4.0
+"""Decay hλ of the fastest mode in a step above which extrapolation gains less than its estimate says: the
+error is then up to hλ / 4 of it (`benchmarks/splitting.py`)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pulse:
@@ -110,6 +114,11 @@ def extrapolation_weights(steps: tuple[int, ...]) -> list[float]:
                 weight *= k**2 / (k**2 - l**2)
         weights.append(weight)
     return weights
+
+
+def stiffness(longest: float, rates: Tensor) -> float:
+    """Return by what to enlarge the estimate of an error, for the `longest` step, ms, of the least count."""
+    return max(1.0, longest * float(rates.max()) / _STIFF)
 
 
 def multiply(matrix: Tensor, state: Tensor) -> Tensor:

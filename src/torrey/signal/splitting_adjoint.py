@@ -104,7 +104,7 @@ def _decay_each(pulse: Pulse, sweeps: list[_Sweep]) -> Tensor:
     for sweep in sweeps:
         after_bar, before = (_to_modes(pulse, x) for x in (sweep.after_bar, sweep.before))
         divided = _divided_decay(pulse, len(sweep.before))
-        parts.append(_outer_each(after_bar, before).mul_(divided[:, None]))
+        parts.append(outer_each(after_bar, before).mul_(divided[:, None]))
     return _total(parts)
 
 
@@ -114,13 +114,13 @@ def _position_each(pulse: Pulse, sweeps: list[_Sweep]) -> Tensor:
     bars = [x for s in sweeps for x in (s.start_bar, *s.after_bar)] + [-x for x in made_bars]
     states = [x for s in sweeps for x in (s.start, *s.after)]
     states += [x for s in sweeps for x in (*s.before, s.end)]
-    telescoped = _outer_each(bars, states)
+    telescoped = outer_each(bars, states)
     near = _near(pulse, each=True)
     turned = _turned(pulse, sweeps, torch.ones_like(pulse.wave_number))
     if _degenerate(near):
-        phase = _outer_each(made_bars, turned)
+        phase = outer_each(made_bars, turned)
     else:
-        phase = torch.diag_embed(_diagonal(made_bars, turned).mT)
+        phase = torch.diag_embed(diagonal(made_bars, turned).mT)
     return _divide(telescoped, pulse.wave_number[:, :, None, None] * _differences(pulse), phase, near)
 
 
@@ -128,15 +128,15 @@ def _summed(pulse: Pulse, sweeps: list[_Sweep]) -> tuple[Tensor, Tensor]:
     """Return the cotangents of Λ, and of A in the bases of the axes, (G, 1, n, n)."""
     decays, telescoped = [], []
     for sweep in sweeps:
-        product, decay = _outer(sweep.after_bar, sweep.before), pulse.decay(len(sweep.before))
+        product, decay = outer(sweep.after_bar, sweep.before), pulse.decay(len(sweep.before))
         decays.append(pulse.to_modes(product[:, None]) * _divided_decay(pulse, len(sweep.before))[:, None])
         # after = B before and before̅ = B after̅, so that Σ after̅* ⊗ after − before̅* ⊗ before is a commutator
-        ends = _outer([sweep.start_bar, -sweep.end_bar], [sweep.start, sweep.end])
+        ends = outer([sweep.start_bar, -sweep.end_bar], [sweep.start, sweep.end])
         telescoped.append(product @ decay - decay @ product + ends)
     near = _near(pulse, each=False)
     bars = [x for s in sweeps for x in (*s.before_bar, s.end_bar)]
     turned = _turned(pulse, sweeps, pulse.wave_number)
-    phase = _outer(bars, turned) if _degenerate(near) else torch.diag_embed(_diagonal(bars, turned).sum(2))
+    phase = outer(bars, turned) if _degenerate(near) else torch.diag_embed(diagonal(bars, turned).sum(2))
     position = _divide(_total(telescoped)[:, None], _differences(pulse), phase[:, None], near)
     return _total(decays), position
 
@@ -204,7 +204,7 @@ def _to_modes(pulse: Pulse, states: list[Tensor]) -> list[Tensor]:
     return list(pulse.rotate(torch.cat(states, dim=2)).chunk(len(states), dim=2))
 
 
-def _diagonal(bars: list[Tensor], states: list[Tensor]) -> Tensor:
+def diagonal(bars: list[Tensor], states: list[Tensor]) -> Tensor:
     """Return the diagonal of Σ Re(bar* ⊗ state), (G, n, C)."""
     total = torch.zeros_like(states[0].real)
     for bar, state in zip(bars, states, strict=True):
@@ -212,13 +212,13 @@ def _diagonal(bars: list[Tensor], states: list[Tensor]) -> Tensor:
     return total
 
 
-def _outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
+def outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
     """Return Σ Re(bar* ⊗ state) of pairs of (G, n, C), summed over C too: (G, n, n)."""
     left, right = (torch.view_as_real(torch.cat(x, dim=2)).flatten(2) for x in (bars, states))
     return left @ right.mT
 
 
-def _outer_each(bars: list[Tensor], states: list[Tensor]) -> Tensor:
+def outer_each(bars: list[Tensor], states: list[Tensor]) -> Tensor:
     """Return Σ Re(bar* ⊗ state) of pairs of (G, n, C), for each measurement: (G, C, n, n)."""
     left, right = (
         torch.stack([part.transpose(1, 2) for x in states for part in (x.real, x.imag)], dim=2)

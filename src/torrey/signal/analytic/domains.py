@@ -165,6 +165,7 @@ def pulsed_attenuation(modes: Modes, size: float, case: Sequence[float], *, diff
 
 
 def _columns(acquisition: Acquisition, diffusivity: float) -> tuple[Array, _Pulses]:
+    acquisition.require_pgse("closed form")
     """Return wave vectors (N, 3) and pulses as arrays."""
     if not (math.isfinite(diffusivity) and diffusivity > 0):
         raise InputError(f"diffusivity: expected positive and finite (µm²/ms), got {diffusivity:g}")

@@ -1,0 +1,310 @@
+r"""Signals of a reduced model for gradients of any shape along one axis a measurement.
+
+Strang steps as in `splitting`, each with the exact integral φ of the waveform over it: decays alternate with
+phase factors,
+
+    y = e^{−g_S Λ} Π_j e^{−iqφ_j A} e^{−g_j Λ} ν,     S = νᵀ y,
+
+g_j the time from the middle of one step to that of the next. The steps are symmetric in time and end where
+the waveform is not smooth, so that the error has even powers of their length only, and three and four step
+counts extrapolate to sixth and eighth order, as for PGSE. Nothing is assumed of the second half of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..acquisition import Acquisition
+from ..acquisition.waveforms import AbstractWaveform
+from ..errors import AccuracyWarning
+from ..fem.reduced import ReducedModel
+from .groups import group_measurements
+from .splitting import extrapolation_weights, multiply, stiffness
+from .splitting_adjoint import diagonal, divided_exponential, outer, outer_each
+
+WAVEFORM_TOLERANCE = 3e-5
+"""Wanted error of the steps in time over S(0), as for PGSE."""
+
+_STEPS = (3, 6, 9, 12)
+"""Steps of a pulse, multiplied until the tolerance is met."""
+
+_MOST_REFINED = 64
+
+_NEAR = 1e-7
+"""Phase (rad) under which two positions count as equal; see `splitting_adjoint`."""
+
+_FLOATS = 16_000_000
+"""Floats of the states that a backward pass keeps at once: 128 MB."""
+
+
+def waveform_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
+    """Return ∫M (N,), µm³, complex, without the relaxation left out of `model`.
+
+    Parameters
+    ----------
+    model : ReducedModel
+        `rates` must be diagonal; gradients flow through all three as through full symmetric matrices.
+    acquisition : Acquisition
+        Any waveforms; gradients flow through its gradient vectors. They are centred in the echo time.
+    """
+    q = acquisition.wave_vectors.to(model.rates)
+    signal = q.new_zeros(len(q), dtype=torch.complex128)
+    columns = (
+        acquisition.waveform_of.double(),
+        acquisition.small_delta,
+        acquisition.big_delta,
+        acquisition.echo_time,
+    )
+    kinds, which = torch.unique(torch.stack(columns, dim=1).detach(), dim=0, return_inverse=True)
+    for k, (number, small_delta, big_delta, echo_time) in enumerate(kinds.tolist()):
+        rows = (which == k).nonzero().ravel().to(q.device)
+        waveform = acquisition.waveforms[int(number)]
+        timing = _Timing(waveform, small_delta, big_delta, echo_time)
+        part = _OfOneTiming.apply(*model, q[rows], timing)
+        signal = signal.index_put((rows,), part)
+    return signal
+
+
+class _Timing(NamedTuple):
+    waveform: AbstractWaveform
+    small_delta: float
+    big_delta: float
+    echo_time: float
+
+    @property
+    def longest_part(self) -> float:
+        """The longest smooth part of a pulse, ms."""
+        return max(two - one for one, two in pairwise(self.waveform.breaks(self.small_delta)))
+
+    def steps(self, count: int) -> _Steps:
+        """Return `count` steps for each smooth part of a pulse."""
+        delta, Delta = (torch.tensor(t, dtype=torch.float64) for t in (self.small_delta, self.big_delta))
+        lead = (self.echo_time - float(self.waveform.duration(delta, Delta))) / 2
+        middles, phases = [], []
+        for start, sign in self.waveform.pulses(delta, Delta):
+            for one, two in pairwise(self.waveform.breaks(self.small_delta)):
+                times = torch.linspace(one, two, count + 1, dtype=torch.float64)
+                integral = self.waveform.running_integral(times, self.small_delta)
+                phases.append(sign * integral.diff())
+                middles.append(max(lead, 0.0) + start + (times[1:] + times[:-1]) / 2)
+        middle = torch.cat(middles)
+        ends = middle.new_tensor([0.0]), middle.new_tensor([self.echo_time])
+        gaps = torch.cat([ends[0], middle, ends[1]]).diff()
+        # equal but for rounding
+        lengths, which = torch.unique(gaps.round(decimals=12), return_inverse=True)
+        return _Steps(lengths, which.tolist(), torch.cat(phases))
+
+
+class _Steps(NamedTuple):
+    """`lengths` (K,) of gaps, ms, which of them each of the S + 1 gaps is, and `phases` φ (S,), ms."""
+
+    lengths: Tensor
+    gaps: list[int]
+    phases: Tensor
+
+
+class _Axes(NamedTuple):
+    """Axes of a chunk, diagonalised: positions (G, n), rotations (G, n, n), wave numbers (G, C)."""
+
+    axes: Tensor
+    positions: Tensor
+    rotation: Tensor
+    wave_number: Tensor
+
+    def decays(self, rates: Tensor, steps: _Steps) -> list[Tensor]:
+        """Return e^{−gΛ} (G, n, n) for each length of a gap, in the bases of the axes."""
+        return [
+            self.rotation.mT @ (torch.exp(-g * rates)[:, None] * self.rotation)
+            for g in steps.lengths.tolist()
+        ]
+
+    def phase(self, phi: float) -> Tensor:
+        """Return e^{−iqφa} (G, n, C)."""
+        angle = phi * self.wave_number[:, None] * self.positions[:, :, None]
+        return torch.polar(torch.ones_like(angle), -angle)
+
+
+class _Trace(NamedTuple):
+    """States (G, n, C) before and after each gap of one run."""
+
+    before: list[Tensor]
+    after: list[Tensor]
+
+
+def _run(axes: _Axes, rates: Tensor, start: Tensor, steps: _Steps) -> _Trace:
+    decays = axes.decays(rates, steps)
+    state = (start @ axes.rotation)[:, :, None].to(torch.complex128)
+    state = state.expand(-1, -1, axes.wave_number.shape[1])
+    before, after = [], []
+    for j, gap in enumerate(steps.gaps):
+        before.append(state)
+        state = multiply(decays[gap], state)
+        after.append(state)
+        if j < len(steps.phases):
+            state = axes.phase(float(steps.phases[j])) * state
+    return _Trace(before, after)
+
+
+def _integral(axes: _Axes, start: Tensor, end: Tensor) -> Tensor:
+    """Return νᵀy (G, C) for the state `end` in the bases of the axes."""
+    return ((start @ axes.rotation)[:, :, None] * end).sum(1)
+
+
+class _OfOneTiming(torch.autograd.Function):
+    @staticmethod
+    def forward(  # noqa: PLR0917 (torch passes them by position)
+        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: _Timing
+    ) -> Tensor:
+        delta, Delta = (
+            torch.full_like(wave_vectors[:, 0], t) for t in (timing.small_delta, timing.big_delta)
+        )
+        groups = group_measurements(wave_vectors, delta, Delta)
+        A = torch.einsum("gc,cij->gij", groups.axes, moments)
+        positions, rotation = torch.linalg.eigh(A)
+        axes = _Axes(groups.axes, positions, rotation, groups.wave_number)
+        table, factor = _accurate(axes, rates.diagonal(), start, timing)
+        ctx.save_for_backward(rates, moments, start)
+        ctx.groups, ctx.axes, ctx.timing, ctx.factor = groups, axes, timing, factor
+        return groups.scatter(table)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        rates, moments, start = ctx.saved_tensors
+        bar = torch.complex(ctx.groups.gather(cotangent.real), ctx.groups.gather(cotangent.imag))
+        rates_bar, start_bar = torch.zeros_like(rates), torch.zeros_like(start)
+        moments_bar = torch.zeros_like(moments)
+        each = ctx.needs_input_grad[3]
+        wave_bar = []
+        counts = tuple(ctx.factor * m for m in _STEPS)
+        finest = ctx.timing.steps(counts[-1])
+        floats = 8 * len(finest.gaps) * ctx.axes.positions.shape[1] * bar.shape[1]
+        for few in _chunks(len(bar), floats):
+            axes = _Axes(*(t[few] for t in ctx.axes))
+            pulled = _pull(axes, rates.diagonal(), start, ctx.timing, counts, bar[few], each=each)
+            rates_bar += pulled.rates
+            start_bar += pulled.start
+            if each:
+                wave_bar.append(torch.einsum("gkij,cij->gkc", pulled.position, moments))
+                position = (axes.wave_number[:, :, None, None] * pulled.position).sum(1)
+            else:
+                position = pulled.position[:, 0]
+            moments_bar += torch.einsum("gc,gij->cij", axes.axes, position)
+        wave = ctx.groups.scatter(torch.cat(wave_bar)) if each else None
+        return rates_bar, moments_bar, start_bar, wave, None
+
+
+def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: _Timing) -> tuple[Tensor, int]:
+    """Return the signals (G, C) and by what the steps were multiplied for the tolerance."""
+    factor = 1
+    volume = float(start.square().sum())
+    while True:
+        counts = tuple(factor * m for m in _STEPS)
+        runs = []
+        for m in counts:
+            trace = _run(axes, rates, start, timing.steps(m))
+            runs.append(_integral(axes, start, trace.after[-1]))
+        signal = _extrapolate(runs, counts)
+        change = float((signal - _extrapolate(runs[1:], counts[1:])).abs().max())
+        error = change / volume * stiffness(timing.longest_part / counts[0], rates)
+        if error <= WAVEFORM_TOLERANCE:
+            return signal, factor
+        if factor >= _MOST_REFINED:
+            warnings.warn(
+                f"{counts[-1]} steps a pulse are too few: estimated error {error:.1e} of S(0), "
+                f"expected at most {WAVEFORM_TOLERANCE:g}",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+            return signal, factor
+        factor *= 2
+
+
+class _Pulled(NamedTuple):
+    """Cotangents of Λ (n, n), of A (G, 1, n, n) or of qA (G, C, n, n), and of ν (n,), in the modes."""
+
+    rates: Tensor
+    position: Tensor
+    start: Tensor
+
+
+def _pull(  # noqa: PLR0917 (one after another in the chain)
+    axes: _Axes,
+    rates: Tensor,
+    start: Tensor,
+    timing: _Timing,
+    counts: tuple[int, ...],
+    bar: Tensor,
+    *,
+    each: bool,
+) -> _Pulled:
+    """Pull `bar` (G, C) on the signals back through all runs; `each` keeps measurements apart."""
+    rates_bar, start_bar = torch.zeros_like(rates.diag()), torch.zeros_like(start)
+    telescoped: Tensor | float = 0.0
+    diagonal_part: Tensor | float = 0.0
+    product = outer_each if each else lambda bars, states: outer(bars, states)[:, None]
+    scale = torch.ones_like(axes.wave_number) if each else axes.wave_number
+    reach = axes.wave_number.abs() if each else axes.wave_number.abs().amax(1, keepdim=True)
+    gap = (axes.positions[:, :, None] - axes.positions[:, None])[:, None]
+    near = (reach * timing.small_delta)[:, :, None, None] * gap.abs() < _NEAR
+    mixed = bool(near.sum() > near[..., 0].numel())
+    for m, weight in zip(counts, extrapolation_weights(counts), strict=True):
+        steps = timing.steps(m)
+        trace = _run(axes, rates, start, steps)
+        decays = axes.decays(rates, steps)
+        end = weight * bar[:, None] * (start @ axes.rotation)[:, :, None]
+        start_bar += _real_pairing(axes, weight * bar, trace.after[-1])
+        before_bars: list[Tensor] = [end] * len(steps.gaps)
+        after_bars: list[Tensor] = [end] * len(steps.gaps)
+        state = end
+        for j in reversed(range(len(steps.gaps))):
+            if j < len(steps.phases):
+                state = axes.phase(float(steps.phases[j])).conj().resolve_conj() * state
+            after_bars[j] = state
+            state = multiply(decays[steps.gaps[j]], state)
+            before_bars[j] = state
+        start_bar += torch.einsum("gik,gk->i", axes.rotation, before_bars[0].real.sum(2))
+        for k, length in enumerate(steps.lengths):
+            here = [j for j, gap_of in enumerate(steps.gaps) if gap_of == k]
+            pair = outer([after_bars[j] for j in here], [trace.before[j] for j in here])
+            in_modes = (axes.rotation @ pair @ axes.rotation.mT).sum(0)
+            rates_bar += in_modes * divided_exponential(rates, length.to(rates))
+        # of each phase factor ⟨in⟩ − ⟨out⟩; out of one is before of the next gap
+        telescoped = telescoped + product(
+            after_bars[:-1] + [-b for b in before_bars[1:]], trace.after[:-1] + trace.before[1:]
+        )
+        turned = [
+            (-1j * float(phi)) * scale[:, None] * out
+            for phi, out in zip(steps.phases, trace.before[1:], strict=True)
+        ]
+        if mixed:
+            diagonal_part = diagonal_part + product(before_bars[1:], turned)
+        else:
+            own = diagonal(before_bars[1:], turned)
+            diagonal_part = diagonal_part + torch.diag_embed(own.mT if each else own.sum(2)[:, None])
+    over = gap * axes.wave_number[:, :, None, None] if each else gap
+    position = torch.where(near, diagonal_part, telescoped / over.masked_fill(near, 1.0))
+    rotation = axes.rotation[:, None]
+    return _Pulled(rates_bar, rotation @ position @ rotation.mT, start_bar)
+
+
+def _real_pairing(axes: _Axes, bar: Tensor, end: Tensor) -> Tensor:
+    """Return the cotangent of ν in S = νᵀy, for y = `end` in the bases of the axes."""
+    pairing = (bar.conj()[:, None] * end).real.sum(2)
+    return torch.einsum("gik,gk->i", axes.rotation, pairing)
+
+
+def _extrapolate(runs: list[Tensor], counts: tuple[int, ...]) -> Tensor:
+    weights = extrapolation_weights(counts)
+    return torch.stack([weight * run for weight, run in zip(weights, runs, strict=True)]).sum(0)
+
+
+def _chunks(count: int, floats_each: int) -> list[slice]:
+    step = max(1, _FLOATS // max(1, floats_each))
+    return [slice(start, start + step) for start in range(0, count, step)]
