@@ -13,7 +13,6 @@ counts extrapolate to sixth and eighth order, as for PGSE. Nothing is assumed of
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +20,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..acquisition import Acquisition
-from ..acquisition.waveforms import AbstractWaveform
 from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
 from .groups import group_measurements
 from .splitting import extrapolation_weights, multiply, stiffness
 from .splitting_adjoint import diagonal, divided_exponential, outer, outer_each
+from .timing import Timing, timings
 
 WAVEFORM_TOLERANCE = 3e-5
 """Wanted error of the steps in time over S(0), as for PGSE."""
@@ -55,50 +54,10 @@ def waveform_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     """
     q = acquisition.wave_vectors.to(model.rates)
     signal = q.new_zeros(len(q), dtype=torch.complex128)
-    columns = (
-        acquisition.waveform_of.double(),
-        acquisition.small_delta,
-        acquisition.big_delta,
-        acquisition.echo_time,
-    )
-    kinds, which = torch.unique(torch.stack(columns, dim=1).detach(), dim=0, return_inverse=True)
-    for k, (number, small_delta, big_delta, echo_time) in enumerate(kinds.tolist()):
-        rows = (which == k).nonzero().ravel().to(q.device)
-        waveform = acquisition.waveforms[int(number)]
-        timing = _Timing(waveform, small_delta, big_delta, echo_time)
-        part = _OfOneTiming.apply(*model, q[rows], timing)
-        signal = signal.index_put((rows,), part)
+    for timing, rows in timings(acquisition):
+        here = rows.to(q.device)
+        signal = signal.index_put((here,), _OneTiming.apply(*model, q[here], timing))
     return signal
-
-
-class _Timing(NamedTuple):
-    waveform: AbstractWaveform
-    small_delta: float
-    big_delta: float
-    echo_time: float
-
-    @property
-    def longest_part(self) -> float:
-        """The longest smooth part of a pulse, ms."""
-        return max(two - one for one, two in pairwise(self.waveform.breaks(self.small_delta)))
-
-    def steps(self, count: int) -> _Steps:
-        """Return `count` steps for each smooth part of a pulse."""
-        delta, Delta = (torch.tensor(t, dtype=torch.float64) for t in (self.small_delta, self.big_delta))
-        lead = (self.echo_time - float(self.waveform.duration(delta, Delta))) / 2
-        middles, phases = [], []
-        for start, sign in self.waveform.pulses(delta, Delta):
-            for one, two in pairwise(self.waveform.breaks(self.small_delta)):
-                times = torch.linspace(one, two, count + 1, dtype=torch.float64)
-                integral = self.waveform.running_integral(times, self.small_delta)
-                phases.append(sign * integral.diff())
-                middles.append(max(lead, 0.0) + start + (times[1:] + times[:-1]) / 2)
-        middle = torch.cat(middles)
-        ends = middle.new_tensor([0.0]), middle.new_tensor([self.echo_time])
-        gaps = torch.cat([ends[0], middle, ends[1]]).diff()
-        # equal but for rounding
-        lengths, which = torch.unique(gaps.round(decimals=12), return_inverse=True)
-        return _Steps(lengths, which.tolist(), torch.cat(phases))
 
 
 class _Steps(NamedTuple):
@@ -107,6 +66,21 @@ class _Steps(NamedTuple):
     lengths: Tensor
     gaps: list[int]
     phases: Tensor
+
+
+def _steps(timing: Timing, count: int) -> _Steps:
+    """Return `count` steps for each part of a pulse."""
+    middles, phases = [], []
+    for interval in timing.intervals:
+        if interval.pulse is not None:
+            edges = torch.linspace(interval.start, interval.end, count + 1, dtype=torch.float64)
+            phases.append(timing.integral(interval, edges))
+            middles.append((edges[1:] + edges[:-1]) / 2)
+    start, end = torch.tensor([[0.0], [timing.echo_time]], dtype=torch.float64)
+    gaps = torch.cat([start, *middles, end]).diff()
+    # equal but for rounding
+    lengths, which = torch.unique(gaps.round(decimals=10), return_inverse=True)
+    return _Steps(lengths, which.tolist(), torch.cat(phases))
 
 
 class _Axes(NamedTuple):
@@ -156,10 +130,10 @@ def _integral(axes: _Axes, start: Tensor, end: Tensor) -> Tensor:
     return ((start @ axes.rotation)[:, :, None] * end).sum(1)
 
 
-class _OfOneTiming(torch.autograd.Function):
+class _OneTiming(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917 (torch passes them by position)
-        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: _Timing
+        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: Timing
     ) -> Tensor:
         delta, Delta = (
             torch.full_like(wave_vectors[:, 0], t) for t in (timing.small_delta, timing.big_delta)
@@ -183,7 +157,7 @@ class _OfOneTiming(torch.autograd.Function):
         each = ctx.needs_input_grad[3]
         wave_bar = []
         counts = tuple(ctx.factor * m for m in _STEPS)
-        finest = ctx.timing.steps(counts[-1])
+        finest = _steps(ctx.timing, counts[-1])
         floats = 8 * len(finest.gaps) * ctx.axes.positions.shape[1] * bar.shape[1]
         for few in _chunks(len(bar), floats):
             axes = _Axes(*(t[few] for t in ctx.axes))
@@ -200,19 +174,20 @@ class _OfOneTiming(torch.autograd.Function):
         return rates_bar, moments_bar, start_bar, wave, None
 
 
-def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: _Timing) -> tuple[Tensor, int]:
+def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: Timing) -> tuple[Tensor, int]:
     """Return the signals (G, C) and by what the steps were multiplied for the tolerance."""
     factor = 1
+    longest = max(part.end - part.start for part in timing.intervals if part.pulse is not None)
     volume = float(start.square().sum())
     while True:
         counts = tuple(factor * m for m in _STEPS)
         runs = []
         for m in counts:
-            trace = _run(axes, rates, start, timing.steps(m))
+            trace = _run(axes, rates, start, _steps(timing, m))
             runs.append(_integral(axes, start, trace.after[-1]))
         signal = _extrapolate(runs, counts)
         change = float((signal - _extrapolate(runs[1:], counts[1:])).abs().max())
-        error = change / volume * stiffness(timing.longest_part / counts[0], rates)
+        error = change / volume * stiffness(longest / counts[0], rates)
         if error <= WAVEFORM_TOLERANCE:
             return signal, factor
         if factor >= _MOST_REFINED:
@@ -238,7 +213,7 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
     axes: _Axes,
     rates: Tensor,
     start: Tensor,
-    timing: _Timing,
+    timing: Timing,
     counts: tuple[int, ...],
     bar: Tensor,
     *,
@@ -255,7 +230,7 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
     near = (reach * timing.small_delta)[:, :, None, None] * gap.abs() < _NEAR
     mixed = bool(near.sum() > near[..., 0].numel())
     for m, weight in zip(counts, extrapolation_weights(counts), strict=True):
-        steps = timing.steps(m)
+        steps = _steps(timing, m)
         trace = _run(axes, rates, start, steps)
         decays = axes.decays(rates, steps)
         end = weight * bar[:, None] * (start @ axes.rotation)[:, :, None]
