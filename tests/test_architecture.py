@@ -32,6 +32,7 @@ OPEN_TO_ALL = {"errors", "units", "autodiff"}
 
 PUBLIC = {
     "Acquisition",
+    "BlochTorrey",
     "MatrixFormalism",
     "TetMesh",
     "Tissue",

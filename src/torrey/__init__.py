@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .mesh import TetMesh as TetMesh
     from .mesh import read_mesh as read_mesh
     from .mesh import write_mesh as write_mesh
+    from .signal import BlochTorrey as BlochTorrey
     from .signal import MatrixFormalism as MatrixFormalism
     from .signal import Tissue as Tissue
     from .signal.simulate import simulate as simulate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Acquisition": "acquisition",
+    "BlochTorrey": "signal",
     "MatrixFormalism": "signal",
     "TetMesh": "mesh",
     "Tissue": "signal",

@@ -7,12 +7,17 @@ from torch import Tensor
 from ..acquisition import Acquisition
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
+from .bloch_torrey import BlochTorrey
 from .matrix_formalism import MatrixFormalism
 from .tissue import Tissue
 
 
 def simulate(
-    mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, solver: MatrixFormalism | None = None
+    mesh: TetMesh,
+    tissue: Tissue,
+    acquisition: Acquisition,
+    *,
+    solver: MatrixFormalism | BlochTorrey | None = None,
 ) -> Tensor:
     r"""Simulate the diffusion MRI signal of a tissue on a mesh.
 
@@ -30,7 +35,7 @@ def simulate(
         Gradients flow to diffusivity, T2, spin density, permeability and surface relaxivity.
     acquisition : Acquisition
         N measurements with any waveforms. Gradients flow to the gradient vectors.
-    solver : MatrixFormalism, optional
+    solver : MatrixFormalism or BlochTorrey, optional
         How to solve; matrix formalism to an estimated truncation error of 1e-4 by default.
 
     Returns
