@@ -8,7 +8,7 @@ import torch
 from signal_cases import coarse_on_purpose, few_measurements, spindoctor_mesh
 
 from torrey.acquisition import Acquisition
-from torrey.errors import InputError
+from torrey.errors import AccuracyWarning, InputError
 from torrey.signal import BlochTorrey, MatrixFormalism, Tissue, simulate
 
 
@@ -120,3 +120,9 @@ def test_gradients_of_vertices_and_gradient_vectors_are_those_of_the_steps(order
 def test_settings_are_checked(values):
     with pytest.raises(InputError, match=next(iter(values))):
         BlochTorrey(**values)
+
+
+def test_a_coarse_mesh_is_told():
+    strong = few_measurements().subset([35])
+    with pytest.warns(AccuracyWarning, match="the mesh may be too coarse for this gradient"):
+        simulate(compartments.halves((1, 1, 2)), Tissue(), strong, solver=BlochTorrey())

@@ -29,6 +29,7 @@ from ..fem.assembly import assemble
 from ..fem.factorise import factorise
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
+from .coarse_mesh import warn_coarse_mesh
 from .operators import Domain, geometry_of, uniform_rate
 from .timing import Timing, timings
 from .tissue import Tissue
@@ -70,6 +71,7 @@ class BlochTorrey:
 
     def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
         domain = Domain.of(mesh, tissue, order=self.order)
         geometry, _ = geometry_of(mesh, tissue, domain)
         values = assemble(domain.space, geometry)

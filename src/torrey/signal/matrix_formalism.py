@@ -16,6 +16,7 @@ from ..acquisition import Acquisition
 from ..errors import AccuracyWarning, InputError
 from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
+from .coarse_mesh import warn_coarse_mesh
 from .operators import Domain, Operators, geometry_of, uniform_rate
 from .pgse import pgse_signal
 from .tissue import Tissue
@@ -31,9 +32,6 @@ the whole set is better than that difference (`benchmarks/accuracy.py`)."""
 _JUDGED = 24
 """Measurements that the truncation is judged on: so many of the largest |q|, and of the most that is
 missing."""
-
-_RADIANS_PER_EDGE = {1: 1.0, 2: 2.0}
-"""Phase that a pulse winds along a mean edge above which the mesh is called coarse, by element order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +98,7 @@ class MatrixFormalism:
             below = None if self.length_scale is None else operators.rate_of(self.length_scale)
             basis = operators.basis(count=self.modes, below=below)
             _warn_truncation(basis, acquisition)
-        _warn_coarse_mesh(mesh, acquisition, self.order)
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=5)
         return basis
 
 
@@ -210,20 +208,6 @@ def _warn_truncation(basis: ModalBasis, acquisition: Acquisition) -> None:
         warnings.warn(
             f"{basis.modes.n_modes} modes may be too few for this gradient: "
             f"estimated error up to {error:.1e} of S(0)",
-            AccuracyWarning,
-            stacklevel=5,
-        )
-
-
-def _warn_coarse_mesh(mesh: TetMesh, acquisition: Acquisition, order: int) -> None:
-    turn = acquisition.largest_winding
-    x = mesh.vertices.detach()[mesh.tets]
-    edge = float(torch.stack([(x[:, i] - x[:, j]).norm(dim=1) for i in range(4) for j in range(i)]).mean())
-    if turn * edge > _RADIANS_PER_EDGE[order]:
-        warnings.warn(
-            f"the mesh may be too coarse for this gradient: a pulse winds {turn * edge:.2g} rad along a mean "
-            f"edge of {edge:.2g} µm, expected at most {_RADIANS_PER_EDGE[order]:g} with elements of "
-            f"order {order}",
             AccuracyWarning,
             stacklevel=5,
         )

@@ -31,25 +31,20 @@ class Domain:
     compartments : (T,) Tensor
         Compartment of each tet.
     space : FunctionSpace
-        Over the split vertices, with the facets through which something passes.
-    walls : (B,) Tensor
-        Which of the walls of `split` the space has.
-    interfaces : (F,) Tensor
-        Which of its interfaces.
+        Over the split vertices, with the facets through which something passes, in the order in which a
+        tissue names them.
     """
 
     split: SplitMesh
     compartments: Tensor
     space: FunctionSpace
-    walls: Tensor
-    interfaces: Tensor
 
     @classmethod
     def of_one_compartment(cls, tets: Tensor, *, order: int) -> Domain:
         """Return the domain of one compartment of `tets` (T, 4), every vertex of which is in one of them."""
-        split, none = one_compartment(tets), tets.new_zeros(0)
+        split = one_compartment(tets)
         space = FunctionSpace.on(split.tets, len(split.parent), order=order)
-        return cls(split, torch.zeros_like(tets[:, 0]), space, none, none)
+        return cls(split, torch.zeros_like(tets[:, 0]), space)
 
     @classmethod
     def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int) -> Domain:
@@ -80,7 +75,7 @@ class Domain:
             interfaces=split.interfaces[which],
             walls=split.walls[where],
         )
-        return cls(split, mesh.compartments, space, where, which)
+        return cls(split, mesh.compartments, space)
 
     def coefficients(self, tissue: Tissue) -> Coefficients:
         """Return what of `tissue` is where, differentiable in its values.

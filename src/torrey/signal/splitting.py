@@ -62,8 +62,8 @@ class Pulse:
         """Return exp(−δ(Λ + iqA)) ν (G, n, C) for ν = `start` (n,), and an error estimate (G, n, C)."""
         initial = self.initial(start)
         runs = [self.run(initial, m) for m in self.steps]
-        end = _extrapolate(runs, self.steps)
-        return self.rotate(end), self.rotate(end - _extrapolate(runs[1:], self.steps[1:]))
+        end = extrapolate(runs, self.steps)
+        return self.rotate(end), self.rotate(end - extrapolate(runs[1:], self.steps[1:]))
 
     def initial(self, start: Tensor) -> Tensor:
         """Take `start` (n,) to the bases of the axes (G, n, 1)."""
@@ -127,7 +127,8 @@ def multiply(matrix: Tensor, state: Tensor) -> Tensor:
     return torch.view_as_complex((matrix @ columns).unflatten(2, (-1, 2)))
 
 
-def _extrapolate(runs: list[Tensor], steps: tuple[int, ...]) -> Tensor:
+def extrapolate(runs: list[Tensor], steps: tuple[int, ...]) -> Tensor:
+    """Return the combination of `runs` with these `steps` that has the highest order."""
     weights = extrapolation_weights(steps)
     total = weights[0] * runs[0]
     for weight, run in zip(weights[1:], runs[1:], strict=True):

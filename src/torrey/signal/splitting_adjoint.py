@@ -15,9 +15,9 @@ from torch import Tensor
 
 from .splitting import Pulse, extrapolation_weights, multiply
 
-_NEAR = 1e-7
+NEAR = 1e-7
 """Phase difference (rad) under which a divided difference is taken as a derivative: the error is half of it,
-while subtraction would lose about 1e-16 / _NEAR."""
+while subtraction would lose about 1e-16 / NEAR."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ def _near(pulse: Pulse, *, each: bool) -> Tensor:
     """Return which pairs of positions (G, K, n, n) count as equal."""
     q = pulse.wave_number.abs()
     span = pulse.duration[:, None] * (q if each else q.amax(1, keepdim=True))
-    return span[:, :, None, None] * _differences(pulse).abs() < _NEAR
+    return span[:, :, None, None] * _differences(pulse).abs() < NEAR
 
 
 def _degenerate(near: Tensor) -> bool:

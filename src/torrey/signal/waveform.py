@@ -22,24 +22,16 @@ from torch.autograd.function import once_differentiable
 from ..acquisition import Acquisition
 from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
-from .groups import group_measurements
-from .splitting import extrapolation_weights, multiply, stiffness
-from .splitting_adjoint import diagonal, divided_exponential, outer, outer_each
+from .groups import chunks, group_measurements
+from .pgse import SPLITTING_TOLERANCE
+from .splitting import extrapolate, extrapolation_weights, multiply, stiffness
+from .splitting_adjoint import NEAR, diagonal, divided_exponential, outer, outer_each
 from .timing import Timing, timings
-
-WAVEFORM_TOLERANCE = 3e-5
-"""Wanted error of the steps in time over S(0), as for PGSE."""
 
 _STEPS = (3, 6, 9, 12)
 """Steps of a pulse, multiplied until the tolerance is met."""
 
 _MOST_REFINED = 64
-
-_NEAR = 1e-7
-"""Phase (rad) under which two positions count as equal; see `splitting_adjoint`."""
-
-_FLOATS = 16_000_000
-"""Floats of the states that a backward pass keeps at once: 128 MB."""
 
 
 def waveform_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
@@ -159,7 +151,7 @@ class _OneTiming(torch.autograd.Function):
         counts = tuple(ctx.factor * m for m in _STEPS)
         finest = _steps(ctx.timing, counts[-1])
         floats = 8 * len(finest.gaps) * ctx.axes.positions.shape[1] * bar.shape[1]
-        for few in _chunks(len(bar), floats):
+        for few in chunks(len(bar), floats):
             axes = _Axes(*(t[few] for t in ctx.axes))
             pulled = _pull(axes, rates.diagonal(), start, ctx.timing, counts, bar[few], each=each)
             rates_bar += pulled.rates
@@ -185,15 +177,15 @@ def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: Timing) -> tupl
         for m in counts:
             trace = _run(axes, rates, start, _steps(timing, m))
             runs.append(_integral(axes, start, trace.after[-1]))
-        signal = _extrapolate(runs, counts)
-        change = float((signal - _extrapolate(runs[1:], counts[1:])).abs().max())
+        signal = extrapolate(runs, counts)
+        change = float((signal - extrapolate(runs[1:], counts[1:])).abs().max())
         error = change / volume * stiffness(longest / counts[0], rates)
-        if error <= WAVEFORM_TOLERANCE:
+        if error <= SPLITTING_TOLERANCE:
             return signal, factor
         if factor >= _MOST_REFINED:
             warnings.warn(
                 f"{counts[-1]} steps a pulse are too few: estimated error {error:.1e} of S(0), "
-                f"expected at most {WAVEFORM_TOLERANCE:g}",
+                f"expected at most {SPLITTING_TOLERANCE:g}",
                 AccuracyWarning,
                 stacklevel=2,
             )
@@ -227,7 +219,7 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
     scale = torch.ones_like(axes.wave_number) if each else axes.wave_number
     reach = axes.wave_number.abs() if each else axes.wave_number.abs().amax(1, keepdim=True)
     gap = (axes.positions[:, :, None] - axes.positions[:, None])[:, None]
-    near = (reach * timing.small_delta)[:, :, None, None] * gap.abs() < _NEAR
+    near = (reach * timing.small_delta)[:, :, None, None] * gap.abs() < NEAR
     mixed = bool(near.sum() > near[..., 0].numel())
     for m, weight in zip(counts, extrapolation_weights(counts), strict=True):
         steps = _steps(timing, m)
@@ -273,13 +265,3 @@ def _real_pairing(axes: _Axes, bar: Tensor, end: Tensor) -> Tensor:
     """Return the cotangent of ν in S = νᵀy, for y = `end` in the bases of the axes."""
     pairing = (bar.conj()[:, None] * end).real.sum(2)
     return torch.einsum("gik,gk->i", axes.rotation, pairing)
-
-
-def _extrapolate(runs: list[Tensor], counts: tuple[int, ...]) -> Tensor:
-    weights = extrapolation_weights(counts)
-    return torch.stack([weight * run for weight, run in zip(weights, runs, strict=True)]).sum(0)
-
-
-def _chunks(count: int, floats_each: int) -> list[slice]:
-    step = max(1, _FLOATS // max(1, floats_each))
-    return [slice(start, start + step) for start in range(0, count, step)]
