@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import test_compartments as compartments
-import test_waveform as waveforms
+import test_one_axis as waveforms
 import torch
 from signal_cases import coarse_on_purpose, few_measurements, spindoctor_mesh
 

@@ -14,15 +14,19 @@ from ..errors import InputError
 from .checks import (
     LARGEST_BVAL,
     SMALLEST_BVAL,
+    check_bvals,
     check_finite,
     checked_echo_time,
     checked_protocol,
     checked_timings,
+    column,
     float64,
     matrix,
     row,
+    unit_directions,
 )
-from .waveforms import AbstractWaveform, Pgse
+from .free_waveform import FreeWaveform, rotations_from_z
+from .waveforms import AbstractPulses, AbstractWaveform, Pgse
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +38,16 @@ class Acquisition:
     gradients : (N, 3) Tensor
         Gradient vectors, mT/m: direction and amplitude. Gradients flow through them.
     small_delta, big_delta, echo_time : (N,) Tensor
-        Pulse duration δ, pulse separation Δ and echo time, ms.
+        Pulse duration δ, pulse separation Δ and echo time, ms; δ and Δ are NaN where the waveform is free.
     waveforms : tuple of AbstractWaveform
         The shapes of the gradients over time that occur; pulsed gradients (`Pgse`) by default.
     waveform_of : (N,) int64 Tensor, optional
         Which of `waveforms` each measurement has; the first where not given.
 
     Use `Acquisition.pgse`, `Acquisition.encode`, `Acquisition.from_gradients` or `Acquisition.shells_of` to
-    make one, and `Acquisition.concatenate` to mix: they check what they are given. The constructor itself
-    does not, so that it works where values cannot be looked at.
+    make one with pulses along one axis, `Acquisition.rotated` or `Acquisition.from_waveforms` with gradients
+    that turn in space, and `Acquisition.concatenate` to mix: they check what they are given. The constructor
+    itself does not, so that it works where values cannot be looked at.
     """
 
     gradients: Tensor
@@ -92,7 +97,7 @@ class Acquisition:
     @classmethod
     def encode(
         cls,
-        waveform: AbstractWaveform,
+        waveform: AbstractPulses,
         bvals: object,
         bvecs: object,
         *,
@@ -138,13 +143,7 @@ class Acquisition:
         vectors = matrix(gradients, "gradients")
         check_finite(vectors, "gradient", "mT/m")
         acquisition = cls(vectors, *checked_timings(small_delta, big_delta, echo_time, vectors))
-        bvals = acquisition.bvals.detach()
-        worst = int(bvals.argmax())
-        if 0 < bvals[worst] < SMALLEST_BVAL or bvals[worst] > LARGEST_BVAL:
-            raise InputError(
-                f"{row(worst)}: gradient of {float(vectors[worst].detach().norm()):.6g} makes the largest "
-                f"b-value {float(bvals[worst]):.3g} s/mm²; expected gradients in mT/m"
-            )
+        _check_strength(acquisition)
         return acquisition
 
     @classmethod
@@ -185,6 +184,79 @@ class Acquisition:
             big_delta=separations.repeat_interleave(n * len(b)),
         )
 
+    @classmethod
+    def rotated(
+        cls, waveform: FreeWaveform, bvals: object, axes: object, *, echo_time: object = None
+    ) -> Acquisition:
+        """Make an acquisition with one free waveform, scaled to b-values and rotated to axes.
+
+        Parameters
+        ----------
+        waveform : FreeWaveform
+            Such as `axisymmetric_encoding` and `pulse_train` make.
+        bvals : (N,) array_like
+            Traces of the b-tensors, s/mm².
+        axes : (N, 3) array_like
+            Where the z axis of the waveform goes by the least rotation; unit vectors, zero allowed for b = 0.
+        echo_time : scalar or (N,) array_like, optional
+            ms, at least the duration of the waveform, which it is where not given.
+
+        Raises
+        ------
+        InputError
+            As for `Acquisition.pgse`, and when the waveform has no gradient.
+        """
+        vectors = matrix(axes, "axes")
+        b = column(bvals, "bvals", vectors)
+        check_bvals(b)
+        vectors = unit_directions(vectors, b)
+        none = torch.full_like(b.detach(), torch.nan)
+        weighting = waveform.weighting(none, none)
+        if not weighting.detach().min() > 0:
+            raise InputError(f"{waveform}: has no gradient, expected one to scale")
+        echo = checked_echo_time(echo_time, none, none, waveform)
+        amplitudes = units.gradient_from_bval(b, weighting)
+        return cls(amplitudes[:, None] * vectors, none, none, echo, (waveform,))
+
+    @classmethod
+    def from_waveforms(cls, gradients: object, *, raster: float, echo_time: object = None) -> Acquisition:
+        """Make an acquisition from gradient waveforms sampled on a raster.
+
+        Parameters
+        ----------
+        gradients : (N, K, 3) Tensor or array_like
+            Effective gradients (turned around after a refocusing pulse), mean over each cell, mT/m. Gradients
+            flow through every sample.
+        raster : float
+            Duration of a cell, ms.
+        echo_time : scalar or (N,) array_like, optional
+            ms, at least K times the raster, which it is where not given.
+
+        Raises
+        ------
+        InputError
+            When a shape, a time or a unit is wrong, or samples do not add up to zero; the message names the
+            row.
+        """
+        samples = float64(gradients, "gradients")
+        if samples.ndim != 3 or samples.shape[2] != 3 or len(samples) == 0:
+            raise InputError(f"gradients: expected shape (N, K, 3), got {tuple(samples.shape)}")
+        peaks = samples.detach().norm(dim=2).amax(1)
+        peaks = torch.where(peaks > 0, peaks, torch.ones_like(peaks))
+        waveforms = []
+        for index, (own, peak) in enumerate(zip(samples, peaks, strict=True)):
+            try:
+                waveforms.append(FreeWaveform(own / peak, raster))
+            except InputError as error:
+                raise InputError(f"{row(index)}: {error}") from None
+        none = torch.full_like(peaks, torch.nan)
+        vectors = peaks[:, None] * peaks.new_tensor([0, 0, 1])
+        echo = checked_echo_time(echo_time, none, none, waveforms[0])
+        which = torch.arange(len(samples), device=samples.device)
+        acquisition = cls(vectors, none, none, echo, tuple(waveforms), which)
+        _check_strength(acquisition)
+        return acquisition
+
     def subset(self, rows: object) -> Acquisition:
         """Return the measurements that `rows` selects: a boolean mask (N,), indices or a slice."""
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.gradients.device)
@@ -208,7 +280,8 @@ class Acquisition:
             for name in ("gradients", "small_delta", "big_delta", "echo_time")
         )
         gradients, small_delta, big_delta, echo_time = columns
-        which = [torch.tensor([waveforms.index(w) for w in a.waveforms]) for a in acquisitions]
+        number = {waveform: k for k, waveform in enumerate(waveforms)}
+        which = [torch.tensor([number[w] for w in a.waveforms]) for a in acquisitions]
         own = [w.to(a.waveform_of.device)[a.waveform_of] for w, a in zip(which, acquisitions, strict=True)]
         return cls(gradients, small_delta, big_delta, echo_time, waveforms, torch.cat(own))
 
@@ -248,10 +321,47 @@ class Acquisition:
         return units.bval_from_gradient(self.gradients.norm(dim=1), self._weighting)
 
     @property
+    def b_tensors(self) -> Tensor:
+        """b-tensors ∫(γF)(γF)ᵀdt (N, 3, 3), s/mm²; their traces are the b-values."""
+        along = self.bvecs[:, :, None] * self.bvecs[:, None]
+        tensors = self.bvals[:, None, None] * along
+        rotations = rotations_from_z(self.bvecs)
+        scale = units.bval_from_gradient(self.gradients.norm(dim=1), torch.ones_like(self.bvals))
+        for k, waveform in enumerate(self.waveforms):
+            if isinstance(waveform, FreeWaveform):
+                turned = rotations @ waveform.weighting_tensor.to(rotations) @ rotations.mT
+                own = (self.waveform_of == k)[:, None, None]
+                tensors = torch.where(own, scale[:, None, None] * turned, tensors)
+        return tensors
+
+    def free_wave_vectors(self, rows: Tensor) -> Tensor:
+        """Return q over time (n, K, 3), rad/(µm ms), of `rows` (n,) with free waveforms of K cells each."""
+        kinds, which = torch.unique(self.waveform_of[rows], return_inverse=True)
+        shapes = torch.stack([self._free(k).samples for k in kinds.tolist()]).to(self.gradients)
+        axes = self.bvecs[rows]
+        turned = shapes[which] @ rotations_from_z(axes).mT
+        return units.wave_vectors(self.gradients[rows].norm(dim=1))[:, None, None] * turned
+
+    def _free(self, kind: int) -> FreeWaveform:
+        waveform = self.waveforms[kind]
+        assert isinstance(waveform, FreeWaveform)
+        return waveform
+
+    @property
+    def energies(self) -> Tensor:
+        """∫|f|²dt (N,), ms, of the waveforms for unit gradients."""
+        return self._by_waveform([w.energy(self.small_delta) for w in self.waveforms])
+
+    @property
+    def durations(self) -> Tensor:
+        """Time (N,) from the start of the first gradient to the end of the last, ms."""
+        return self._by_waveform([w.duration(self.small_delta, self.big_delta) for w in self.waveforms])
+
+    @property
     def largest_winding(self) -> float:
         """The largest phase that a gradient winds along a length at any time, rad/µm."""
         reach = self._by_waveform([w.reach(self.small_delta) for w in self.waveforms])
-        return float((self.wave_vectors.detach().norm(dim=1) * reach).max())
+        return float((self.wave_vectors.norm(dim=1) * reach).detach().max())
 
     @property
     def _weighting(self) -> Tensor:
@@ -266,3 +376,14 @@ class Acquisition:
     def bvecs(self) -> Tensor:
         """Unit directions (N, 3); zero where there is no gradient."""
         return torch.nn.functional.normalize(self.gradients, dim=1)
+
+
+def _check_strength(acquisition: Acquisition) -> None:
+    """Refuse gradients whose largest b-value says that they are not in mT/m."""
+    bvals = acquisition.bvals.detach()
+    worst = int(bvals.argmax())
+    if 0 < bvals[worst] < SMALLEST_BVAL or bvals[worst] > LARGEST_BVAL:
+        raise InputError(
+            f"{row(worst)}: gradient of {float(acquisition.gradients[worst].detach().norm()):.6g} makes the "
+            f"largest b-value {float(bvals[worst]):.3g} s/mm²; expected gradients in mT/m"
+        )

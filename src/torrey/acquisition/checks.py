@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .waveforms import AbstractWaveform, Pgse
+from .waveforms import AbstractPulses, AbstractWaveform, Pgse
 
 NORM_TOLERANCE = 0.01
 """Directions further than this from unit length are refused; the others are normalised."""
@@ -92,15 +92,8 @@ def checked_echo_time(
     echo_time: object, delta: Tensor, Delta: Tensor, waveform: AbstractWaveform, *, place: Place = row
 ) -> Tensor:
     """Return the echo time (N,), ms; an absent one is the end of `waveform`."""
-    pulse = waveform.pulse_duration(delta)
-    wrong = _first(pulse > Delta * (1 + _ROUNDING))
-    if wrong is not None:
-        raise InputError(
-            f"{place(wrong)}: a pulse of {_number(pulse[wrong])} ms exceeds big_delta "
-            f"{_number(Delta[wrong])} ms; expected pulses that do not overlap"
-        )
-    for small_delta in delta.unique().tolist():
-        waveform.breaks(small_delta)
+    if isinstance(waveform, AbstractPulses):
+        _check_pulses(waveform, delta, Delta, place=place)
     end = waveform.duration(delta, Delta)
     if echo_time is None:
         return end
@@ -118,6 +111,18 @@ def checked_echo_time(
     if wrong is not None:
         raise InputError(f"{place(wrong)}: echo_time {_number(echo[wrong])} is too long; expected ms")
     return echo
+
+
+def _check_pulses(waveform: AbstractPulses, delta: Tensor, Delta: Tensor, *, place: Place) -> None:
+    pulse = waveform.pulse_duration(delta)
+    wrong = _first(pulse > Delta * (1 + _ROUNDING))
+    if wrong is not None:
+        raise InputError(
+            f"{place(wrong)}: a pulse of {_number(pulse[wrong])} ms exceeds big_delta "
+            f"{_number(Delta[wrong])} ms; expected pulses that do not overlap"
+        )
+    for small_delta in delta.unique().tolist():
+        waveform.breaks(small_delta)
 
 
 def float64(value: object, name: str) -> Tensor:

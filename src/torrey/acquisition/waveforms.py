@@ -1,7 +1,8 @@
 """Shapes of diffusion gradients over time: pulses of duration δ, the second of a pair Δ after the first.
 
 A waveform f(t) is the effective gradient, which a refocusing pulse turns around, over its amplitude; its
-integral over the whole time vanishes. With F its running integral, b = q²∫F²dt.
+integral over the whole time vanishes. With F its running integral, b = q²∫F²dt. Waveforms that turn in space
+are in `free_waveform`.
 """
 
 from __future__ import annotations
@@ -22,15 +23,27 @@ class AbstractWaveform(ABC):
 
     @abstractmethod
     def weighting(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
-        """Return ∫F²dt (N,), ms³, for δ and Δ (N,), ms."""
+        """Return ∫|F|²dt (N,), ms³, for δ and Δ (N,), ms."""
+
+    @abstractmethod
+    def energy(self, small_delta: Tensor) -> Tensor:
+        """Return ∫|f|²dt (N,), ms."""
+
+    @abstractmethod
+    def reach(self, small_delta: Tensor) -> Tensor:
+        """Return the largest |F| (N,), ms, so that q times it is the phase wound along a length, rad/µm."""
+
+    @abstractmethod
+    def duration(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+        """Return the time (N,) from the start of the first gradient to the end of the last, ms."""
+
+
+class AbstractPulses(AbstractWaveform):
+    """Pulses along one axis that repeat one shape of duration δ, some of them turned around."""
 
     @abstractmethod
     def running_integral(self, time: Tensor, small_delta: float) -> Tensor:
         """Return the integral of one pulse from its start to `time`, ms."""
-
-    def reach(self, small_delta: Tensor) -> Tensor:
-        """Return the largest |F| (N,), ms, so that q times it is the phase wound along a length, rad/µm."""
-        return small_delta
 
     def pulse_duration(self, small_delta: Tensor) -> Tensor:
         """Return how long one pulse lasts, ms: δ unless it has ramps."""
@@ -51,12 +64,20 @@ class AbstractWaveform(ABC):
 
 
 @dataclass(frozen=True)
-class Pgse(AbstractWaveform):
+class Pgse(AbstractPulses):
     """A pair of rectangular pulses (Stejskal and Tanner, J. Chem. Phys. 42 (1965) 288)."""
 
     def weighting(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
         """Return δ²(Δ − δ/3) (N,), ms³."""
         return units.pgse_diffusion_weighting(small_delta, big_delta)
+
+    def energy(self, small_delta: Tensor) -> Tensor:
+        """Return 2δ."""
+        return 2 * small_delta
+
+    def reach(self, small_delta: Tensor) -> Tensor:
+        """Return δ."""
+        return small_delta
 
     def running_integral(self, time: Tensor, small_delta: float) -> Tensor:
         """Return t."""
@@ -77,6 +98,10 @@ class DoublePgse(Pgse):
         """Return 2δ²(Δ − δ/3) (N,), ms³."""
         return 2 * super().weighting(small_delta, big_delta)
 
+    def energy(self, small_delta: Tensor) -> Tensor:
+        """Return 4δ."""
+        return 4 * small_delta
+
     def pulses(self, small_delta: Tensor, big_delta: Tensor) -> tuple[tuple[Tensor, float], ...]:
         """Return start and sign of the four pulses."""
         again = big_delta + small_delta + self.pause
@@ -84,12 +109,16 @@ class DoublePgse(Pgse):
 
 
 @dataclass(frozen=True)
-class _Ogse(AbstractWaveform):
+class _Ogse(AbstractPulses):
     periods: int
 
     def __post_init__(self) -> None:
         if self.periods != int(self.periods) or self.periods < 1:
             raise InputError(f"{type(self).__name__}: periods is {self.periods}, expected 1, 2, …")
+
+    def energy(self, small_delta: Tensor) -> Tensor:
+        """Return δ."""
+        return small_delta
 
     def breaks(self, small_delta: float) -> tuple[float, ...]:
         """Return the half periods."""
@@ -134,7 +163,7 @@ class SineOgse(_Ogse):
 
 
 @dataclass(frozen=True)
-class Trapezoid(AbstractWaveform):
+class Trapezoid(AbstractPulses):
     """A pair of pulses that rise and fall in `ramp` ms each; δ is the flat top and one ramp."""
 
     ramp: float
@@ -147,6 +176,14 @@ class Trapezoid(AbstractWaveform):
         """Return δ²(Δ − δ/3) + ε³/30 − δε²/6 (N,), ms³, with ε the ramp."""
         square = units.pgse_diffusion_weighting(small_delta, big_delta)
         return square + self.ramp**3 / 30 - small_delta * self.ramp**2 / 6
+
+    def energy(self, small_delta: Tensor) -> Tensor:
+        """Return 2(δ − ε/3)."""
+        return 2 * (small_delta - self.ramp / 3)
+
+    def reach(self, small_delta: Tensor) -> Tensor:
+        """Return δ."""
+        return small_delta
 
     def pulse_duration(self, small_delta: Tensor) -> Tensor:
         """Return δ + ε, ms."""

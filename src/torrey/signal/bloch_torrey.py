@@ -1,7 +1,7 @@
 r"""`BlochTorrey`: time stepping on all nodes, the reference for matrix formalism.
 
-The implicit midpoint rule, second order, symmetric in time and stable for every step: with K = S + i q f J
-and f the mean of the waveform over the step h,
+The implicit midpoint rule, second order, symmetric in time and stable for every step: with K = S + i q·J and
+q the mean of the wave vector over the step h,
 
     (M + h/2 K) w = M ξ,     ξ ← 2w − ξ.
 
@@ -11,10 +11,10 @@ tolerance. The adjoint is the same rule with the same factors, run back from sto
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,13 +31,16 @@ from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
 from .operators import Domain, geometry_of, uniform_rate
-from .timing import Timing, timings
+from .timing import PulseTiming, RasterTiming, Step, pulse_timings, raster_timings
 from .tissue import Tissue
 
 _LONGEST_STEP = 0.5
 """ms; the first step is at most this, and at most a third of a part of a pulse."""
 
 _MOST_HALVINGS = 10
+
+_KEPT_FACTORS = 24
+"""Factorisations kept for steps to come: those of a pulse and of pauses come again."""
 
 _SEGMENT = 4_000_000
 """Complex numbers of the states that a backward pass keeps at once: 64 MB."""
@@ -75,63 +78,54 @@ class BlochTorrey:
         domain = Domain.of(mesh, tissue, order=self.order)
         geometry, _ = geometry_of(mesh, tissue, domain)
         values = assemble(domain.space, geometry)
-        q = acquisition.wave_vectors.to(values.mass)
-        signal = q.new_zeros(len(q), dtype=torch.complex128)
-        for timing, rows in timings(acquisition):
-            here = rows.to(q.device)
+        signal = values.mass.new_zeros(acquisition.n_measurements, dtype=torch.complex128)
+        courses: list[tuple[PulseTiming | RasterTiming, Tensor, Tensor]] = [
+            *((t, rows, acquisition.wave_vectors[rows, None]) for t, rows in pulse_timings(acquisition)),
+            *((t, rows, acquisition.free_wave_vectors(rows)) for t, rows in raster_timings(acquisition)),
+        ]
+        for timing, rows, q in courses:
             march = _March(domain.space, timing, self.tolerance)
-            signal = signal.index_put((here,), _MarchAll.apply(*values, q[here], march))
+            part = _MarchAll.apply(*values, q.to(values.mass), march)
+            signal = signal.index_put((rows.to(signal.device),), part)
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
-
-
-class _Step(NamedTuple):
-    """Its length, ms, and the mean of the waveform over it."""
-
-    length: float
-    gradient: float
 
 
 class _March(NamedTuple):
     space: FunctionSpace
-    timing: Timing
+    timing: PulseTiming | RasterTiming
     tolerance: float
 
-    def steps(self, longest: float) -> list[_Step]:
-        """Return steps of at most `longest` ms, equal in each part of the waveform."""
-        steps = []
-        for interval in self.timing.intervals:
-            span = interval.end - interval.start
-            count = max(3 if interval.pulse else 1, math.ceil(span / longest * (1 - 1e-9)))
-            edges = torch.linspace(interval.start, interval.end, count + 1, dtype=torch.float64)
-            means = self.timing.integral(interval, edges) * count / span
-            steps += [_Step(round(span / count, 12), round(f, 12)) for f in means.tolist()]
-        return steps
+
+Solve = Callable[[np.ndarray], np.ndarray]
 
 
 class _Matrices(NamedTuple):
-    """M, S and q·J of one measurement, sparse."""
+    """M, S and the three J, sparse, and the wave vectors q (K, 3) of the cells of one measurement."""
 
     mass: csc_array
     stiffness: csc_array
-    turning: csc_array
+    moments: list[csc_array]
+    q: np.ndarray
 
-    def solver(self) -> Callable[[_Step], Callable[[np.ndarray], np.ndarray]]:
+    def solver(self) -> Callable[[Step], Solve]:
         """Return step ↦ (x ↦ (M + h/2 K)⁻¹x); K of the opposite gradient is the conjugate."""
-        factors: dict[tuple[float, float], Callable[[np.ndarray], np.ndarray]] = {}
 
-        def of(step: _Step) -> Callable[[np.ndarray], np.ndarray]:
-            h, f = step.length, abs(step.gradient)
-            if (h, f) not in factors:
-                matrix = self.mass + h / 2 * self.stiffness
-                factors[h, f] = factorise(csc_array(matrix + 0.5j * h * f * self.turning))
-            solve = factors[h, f]
-            return solve if step.gradient >= 0 else lambda x: solve(x.conj()).conj()
+        @lru_cache(maxsize=_KEPT_FACTORS)
+        def factor(h: float, *q: float) -> Solve:
+            turning = sum(part * J for part, J in zip(q, self.moments, strict=True))
+            return factorise(csc_array(self.mass + h / 2 * self.stiffness + 0.5j * h * turning))
+
+        def of(step: Step) -> Solve:
+            q = step.scale * self.q[step.cell]
+            opposite = bool(q[np.abs(q).argmax()] < 0)
+            solve = factor(step.length, *np.where(opposite, -q, q).tolist())
+            return (lambda x: solve(x.conj()).conj()) if opposite else solve
 
         return of
 
 
 def _forward(
-    matrices: _Matrices, steps: list[_Step], *, keep: int | None = None
+    matrices: _Matrices, steps: list[Step], *, keep: int | None = None
 ) -> tuple[complex, list[np.ndarray]]:
     """Return 1ᵀMξ after all `steps`, and ξ before every `keep`-th step."""
     solver = matrices.solver()
@@ -145,14 +139,15 @@ def _forward(
 
 
 class _Slope(NamedTuple):
-    """Derivative of a signal in the pair values of M, S and q·J (Z,), and in q (3,), complex."""
+    """Derivative of a signal in the pair values of M, S (Z,) and the J (3, Z), and in q (K, 3), complex."""
 
     mass: np.ndarray
     stiffness: np.ndarray
-    turning: np.ndarray
+    moments: np.ndarray
+    q: np.ndarray
 
 
-def _backward(matrices: _Matrices, steps: list[_Step], pairs: np.ndarray) -> _Slope:
+def _backward(matrices: _Matrices, steps: list[Step], pairs: np.ndarray) -> _Slope:
     """Return the derivative of 1ᵀMξ, keeping states of one segment of steps at a time."""
     n_nodes = matrices.mass.shape[0]
     length = max(1, min(len(steps), _SEGMENT // (3 * n_nodes)))
@@ -161,7 +156,10 @@ def _backward(matrices: _Matrices, steps: list[_Step], pairs: np.ndarray) -> _Sl
     solver = matrices.solver()
     ones = np.ones(n_nodes)
     slope = _Slope(
-        _at_pairs(pairs, ones[None], end[None]), *(np.zeros(len(pairs), complex) for _ in range(2))
+        _at_pairs(pairs, ones, end),
+        np.zeros(len(pairs), complex),
+        np.zeros((3, len(pairs)), complex),
+        np.zeros(matrices.q.shape, complex),
     )
     adjoint = (matrices.mass @ ones).astype(complex)
     for segment in reversed(range(len(starts))):
@@ -171,28 +169,24 @@ def _backward(matrices: _Matrices, steps: list[_Step], pairs: np.ndarray) -> _Sl
             states.append(state)
             middles.append(solver(step)(matrices.mass @ state))
             state = 2 * middles[-1] - state
-        pulled: list[np.ndarray] = []
-        for step in reversed(part):
+        for step, before, middle in zip(reversed(part), reversed(states), reversed(middles), strict=True):
             z = solver(step)(adjoint)
-            pulled.insert(0, z)
             adjoint = 2 * (matrices.mass @ z) - adjoint
-        z, x, w = np.array(pulled), np.array(states), np.array(middles)
-        h = np.array([step.length for step in part])[:, None]
-        f = np.array([step.gradient for step in part])[:, None]
-        # of ds = 2 zᵀ(dM (ξ − w) − h/2 (dS + i f d(qJ)) w)
-        slope.mass[:] += _at_pairs(pairs, 2 * z, x - w)
-        slope.stiffness[:] += _at_pairs(pairs, -h * z, w)
-        slope.turning[:] += _at_pairs(pairs, -1j * h * f * z, w)
+            # of ds = 2 zᵀ(dM (ξ − w) − h/2 (dS + i d(q·J)) w)
+            slope.mass[:] += _at_pairs(pairs, 2 * z, before - middle)
+            pulled = _at_pairs(pairs, -step.length * z, middle)
+            slope.stiffness[:] += pulled
+            slope.moments[:] += 1j * step.scale * matrices.q[step.cell][:, None] * pulled
+            turned = [z @ (J @ middle) for J in matrices.moments]
+            slope.q[step.cell] += -1j * step.length * step.scale * np.array(turned)
     return slope
 
 
 def _at_pairs(pairs: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the derivative (Z,) of Σ leftᵀ A right over rows, (s, nodes) each, in the pair values of A."""
+    """Return the derivative (Z,) of leftᵀ A right, (nodes,) each, in the pair values of A."""
     i, j = pairs.T
-    total = np.zeros(len(pairs), dtype=complex)
-    for a, b in zip(left, right, strict=True):
-        total += a[i] * b[j] + np.where(i == j, 0, a[j] * b[i])
-    return total
+    values: np.ndarray = left[i] * right[j] + np.where(i == j, 0, left[j] * right[i])
+    return values
 
 
 class _MarchAll(torch.autograd.Function):
@@ -221,28 +215,27 @@ class _MarchAll(torch.autograd.Function):
         ):
             matrices = _matrices(march.space, mass, stiffness, moments, q)
             for refined, weight in ((1, -1 / 3), (2, 4 / 3)):
-                slope = _backward(matrices, march.steps(longest / refined), pairs)
+                slope = _backward(matrices, march.timing.steps(longest / refined), pairs)
                 real = [torch.from_numpy((weight * np.conj(bar) * part).real).to(mass) for part in slope]
-                bars[0] += real[0]
-                bars[1] += real[1]
-                bars[2] += q[:, None] * real[2]
-                bars[3][row] += moments @ real[2]
+                for total, part in zip((*bars[:3], bars[3][row]), real, strict=True):
+                    total.add_(part)
         return *bars, None
 
 
 def _matrices(space: FunctionSpace, mass: Tensor, stiffness: Tensor, moments: Tensor, q: Tensor) -> _Matrices:
-    return _Matrices(*(space.matrix(values) for values in (mass, stiffness, q @ moments)))
+    M, S, *J = (space.matrix(values) for values in (mass, stiffness, *moments))
+    return _Matrices(M, S, J, q.cpu().numpy())
 
 
 def _accurate(march: _March, matrices: _Matrices) -> tuple[complex, float]:
     """Return the extrapolated signal and the longest step of the coarser of its two runs."""
     content = float(matrices.mass.sum())
     longest = _LONGEST_STEP
-    coarse, fine = (_forward(matrices, march.steps(step))[0] for step in (longest, longest / 2))
+    coarse, fine = (_forward(matrices, march.timing.steps(step))[0] for step in (longest, longest / 2))
     signal = (4 * fine - coarse) / 3
     for _ in range(_MOST_HALVINGS):
         longest, coarse, before = longest / 2, fine, signal
-        fine, _ = _forward(matrices, march.steps(longest / 2))
+        fine, _ = _forward(matrices, march.timing.steps(longest / 2))
         signal = (4 * fine - coarse) / 3
         # at fourth order the error left is a fifteenth of it
         error = abs(signal - before) / content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,16 @@ from scipy.sparse import diags_array
 from scipy.sparse.linalg import cg
 from torch import Tensor
 
-from ..acquisition import Acquisition
+from ..acquisition import AbstractWaveform, Acquisition, FreeWaveform, Pgse
 from ..errors import AccuracyWarning, InputError
 from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
+from .one_axis import one_axis_signal
 from .operators import Domain, Operators, geometry_of, uniform_rate
 from .pgse import pgse_signal
+from .three_axes import three_axes_signal
 from .tissue import Tissue
-from .waveform import waveform_signal
 
 DEFAULT_TOLERANCE = 1e-4
 """Wanted truncation error over S(0) where the user names no cut."""
@@ -127,7 +129,7 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     change = (signal - _integrals(coarse, judged, rests=True).detach()).abs().max()
     attenuated = (signal.abs() * missing[rows]).max()
     whole = float(basis.modes.mass.sum())
-    shortest = float((acquisition.small_delta + acquisition.big_delta).min())
+    shortest = float(acquisition.durations.min())
     missed = max(0.0, 1 - float(model.magnetisation.square().sum()) / whole)
     return float(torch.maximum(change, attenuated)) / whole + missed * math.exp(
         -basis.modes.next_value * shortest
@@ -135,15 +137,19 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
 
 
 def _missing_attenuation(basis: ModalBasis, acquisition: Acquisition) -> Tensor:
-    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above the cut.
+    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above the cut and 2δ = ∫|f|²dt.
 
     R² is the variance of the position along q, over the shape, that the kept modes do not carry. Were all of
-    it on the one rate, this would be the attenuation that it causes, but for the correlation between the
-    pulses, which lessens it.
+    it on the one rate, this would be the attenuation that two pulses cause, but for the correlation between
+    them, which lessens it; a gradient that varies while spins decorrelate causes less too. Of gradients that
+    turn, q is the amplitude and R² the largest of all directions.
     """
     q = acquisition.wave_vectors.detach().to(basis.moments)
-    delta = acquisition.small_delta.to(q)
-    missing = (q @ _missing_variance(basis) * q).sum(1)
+    delta = acquisition.energies.detach().to(q) / 2
+    variance = _missing_variance(basis)
+    turns = torch.tensor([isinstance(w, FreeWaveform) for w in acquisition.waveforms], device=q.device)
+    largest = torch.linalg.eigvalsh(variance)[-1] * q.square().sum(1)
+    missing = torch.where(turns[acquisition.waveform_of], largest, (q @ variance * q).sum(1))
     rate = basis.modes.next_value
     decay = rate * delta
     return -torch.expm1(-2 * missing * (decay + torch.expm1(-decay)) / rate**2)
@@ -161,17 +167,30 @@ def _missing_variance(basis: ModalBasis) -> Tensor:
     return torch.from_numpy(missing / mass.sum()).to(basis.moments)
 
 
+def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
+    """Return ∫M (N,), complex; `rests` where it does not change without a gradient."""
+    solvers = [_solver(waveform, rests=rests) for waveform in acquisition.waveforms]
+    signal = model.rates.new_zeros(acquisition.n_measurements, dtype=torch.complex128)
+    for solver in dict.fromkeys(solvers):
+        own = torch.tensor([other is solver for other in solvers], device=acquisition.waveform_of.device)
+        rows = own[acquisition.waveform_of].nonzero().ravel()
+        if len(rows):
+            part = solver(model, acquisition.subset(rows)).to(signal)
+            signal = signal.index_put((rows.to(signal.device),), part)
+    return signal
+
+
+def _solver(waveform: AbstractWaveform, *, rests: bool) -> Callable[[ReducedModel, Acquisition], Tensor]:
+    if isinstance(waveform, FreeWaveform):
+        return three_axes_signal
+    if type(waveform) is not Pgse:
+        return one_axis_signal
+    return _pgse if rests else _pgse_between_pauses
+
+
 def _pgse(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     q = acquisition.wave_vectors.to(model.rates)
     return pgse_signal(model, q, acquisition.small_delta.to(q), acquisition.big_delta.to(q))
-
-
-def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
-    """Return ∫M (N,), complex; `rests` where it does not change without a gradient."""
-    if not acquisition.is_pgse:
-        return waveform_signal(model, acquisition)
-    pgse = _pgse if rests else _pgse_between_pauses
-    return pgse(model, acquisition).to(torch.complex128)
 
 
 def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tensor:

@@ -1,15 +1,16 @@
-"""The time course of a waveform, as both solvers cut it into steps."""
+"""The time courses of waveforms, as both solvers cut them into steps."""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..acquisition import Acquisition
-from ..acquisition.waveforms import AbstractWaveform
+from ..acquisition import Acquisition, FreeWaveform
+from ..acquisition.waveforms import AbstractPulses
 
 
 class Interval(NamedTuple):
@@ -23,10 +24,18 @@ class Interval(NamedTuple):
     pulse: tuple[float, float] | None
 
 
-class Timing(NamedTuple):
-    """A waveform with its δ, Δ and echo time, ms; it is centred in the echo time."""
+class Step(NamedTuple):
+    """Its length, ms, and the mean of the gradient over it: `scale` times that of a `cell` of the course."""
 
-    waveform: AbstractWaveform
+    length: float
+    scale: float
+    cell: int
+
+
+class PulseTiming(NamedTuple):
+    """Pulses with their δ, Δ and echo time, ms; centred in the echo time."""
+
+    waveform: AbstractPulses
     small_delta: float
     big_delta: float
     echo_time: float
@@ -55,17 +64,71 @@ class Timing(NamedTuple):
         begin, sign = interval.pulse
         return sign * self.waveform.running_integral(edges - begin, self.small_delta).diff()
 
+    def steps(self, longest: float) -> list[Step]:
+        """Return steps of at most `longest` ms, equal in each part of the waveform; it has one cell."""
+        steps = []
+        for interval in self.intervals:
+            span = interval.end - interval.start
+            count = max(3 if interval.pulse else 1, _count(span, longest))
+            edges = torch.linspace(interval.start, interval.end, count + 1, dtype=torch.float64)
+            means = self.integral(interval, edges) * count / span
+            steps += [Step(round(span / count, 12), round(f, 12), 0) for f in means.tolist()]
+        return steps
 
-def timings(acquisition: Acquisition) -> list[tuple[Timing, Tensor]]:
-    """Return the time courses that occur, each with the rows (k,) of its measurements."""
-    columns = (
-        acquisition.waveform_of.double(),
-        acquisition.small_delta,
-        acquisition.big_delta,
-        acquisition.echo_time,
-    )
-    kinds, which = torch.unique(torch.stack(columns, dim=1).detach(), dim=0, return_inverse=True)
-    return [
-        (Timing(acquisition.waveforms[int(kind[0])], *kind[1:]), (which == k).nonzero().ravel())
-        for k, kind in enumerate(kinds.tolist())
-    ]
+
+class RasterTiming(NamedTuple):
+    """A raster of `n_cells` cells of `raster` ms in an echo time, ms; centred in it."""
+
+    raster: float
+    n_cells: int
+    echo_time: float
+
+    @property
+    def lead(self) -> float:
+        """The time before the first cell, and after the last, ms."""
+        return max(0.0, (self.echo_time - self.raster * self.n_cells) / 2)
+
+    def steps(self, longest: float) -> list[Step]:
+        """Return steps of at most `longest` ms, equal in each cell."""
+        pause = _count(self.lead, longest)
+        rest = [Step(round(self.lead / max(pause, 1), 12), 0.0, 0)] * pause
+        count = _count(self.raster, longest)
+        cells = [Step(self.raster / count, 1.0, k) for k in range(self.n_cells) for _ in range(count)]
+        return rest + cells + rest
+
+
+def _count(span: float, longest: float) -> int:
+    return math.ceil(span / longest * (1 - 1e-9))
+
+
+def pulse_timings(acquisition: Acquisition) -> list[tuple[PulseTiming, Tensor]]:
+    """Return the time courses of pulses that occur, each with the rows (k,) of its measurements."""
+    courses = []
+    for kind, rows in _rows_by_waveform(acquisition):
+        waveform = acquisition.waveforms[kind]
+        if isinstance(waveform, AbstractPulses):
+            columns = (acquisition.small_delta, acquisition.big_delta, acquisition.echo_time)
+            times = torch.stack(columns, dim=1).detach()[rows]
+            own, which = torch.unique(times, dim=0, return_inverse=True)
+            courses += [(PulseTiming(waveform, *t), rows[which == k]) for k, t in enumerate(own.tolist())]
+    return courses
+
+
+def raster_timings(acquisition: Acquisition) -> list[tuple[RasterTiming, Tensor]]:
+    """Return the rasters of free waveforms that occur, each with the rows (k,) of its measurements."""
+    courses: dict[RasterTiming, list[Tensor]] = {}
+    for kind, rows in _rows_by_waveform(acquisition):
+        waveform = acquisition.waveforms[kind]
+        if isinstance(waveform, FreeWaveform):
+            for row in rows:
+                timing = RasterTiming(
+                    waveform.raster, len(waveform.samples), float(acquisition.echo_time[row])
+                )
+                courses.setdefault(timing, []).append(row)
+    return [(timing, torch.stack(rows)) for timing, rows in courses.items()]
+
+
+def _rows_by_waveform(acquisition: Acquisition) -> list[tuple[int, Tensor]]:
+    order = torch.argsort(acquisition.waveform_of, stable=True)
+    kinds, counts = torch.unique_consecutive(acquisition.waveform_of[order], return_counts=True)
+    return list(zip(kinds.tolist(), order.split(counts.tolist()), strict=True))

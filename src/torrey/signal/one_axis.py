@@ -1,4 +1,4 @@
-r"""Signals of a reduced model for gradients of any shape along one axis a measurement.
+r"""Signals of a reduced model for pulses of any shape along one axis a measurement.
 
 Strang steps as in `splitting`, each with the exact integral φ of the waveform over it: decays alternate with
 phase factors,
@@ -26,7 +26,7 @@ from .groups import chunks, group_measurements
 from .pgse import SPLITTING_TOLERANCE
 from .splitting import extrapolate, extrapolation_weights, multiply, stiffness
 from .splitting_adjoint import NEAR, diagonal, divided_exponential, outer, outer_each
-from .timing import Timing, timings
+from .timing import PulseTiming, pulse_timings
 
 _STEPS = (3, 6, 9, 12)
 """Steps of a pulse, multiplied until the tolerance is met."""
@@ -34,7 +34,7 @@ _STEPS = (3, 6, 9, 12)
 _MOST_REFINED = 64
 
 
-def waveform_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
+def one_axis_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     """Return ∫M (N,), µm³, complex, without the relaxation left out of `model`.
 
     Parameters
@@ -42,11 +42,11 @@ def waveform_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
     model : ReducedModel
         `rates` must be diagonal; gradients flow through all three as through full symmetric matrices.
     acquisition : Acquisition
-        Any waveforms; gradients flow through its gradient vectors. They are centred in the echo time.
+        Pulses along one axis; gradients flow through its gradient vectors. They are centred in the echo time.
     """
     q = acquisition.wave_vectors.to(model.rates)
     signal = q.new_zeros(len(q), dtype=torch.complex128)
-    for timing, rows in timings(acquisition):
+    for timing, rows in pulse_timings(acquisition):
         here = rows.to(q.device)
         signal = signal.index_put((here,), _OneTiming.apply(*model, q[here], timing))
     return signal
@@ -60,7 +60,7 @@ class _Steps(NamedTuple):
     phases: Tensor
 
 
-def _steps(timing: Timing, count: int) -> _Steps:
+def _steps(timing: PulseTiming, count: int) -> _Steps:
     """Return `count` steps for each part of a pulse."""
     middles, phases = [], []
     for interval in timing.intervals:
@@ -125,7 +125,7 @@ def _integral(axes: _Axes, start: Tensor, end: Tensor) -> Tensor:
 class _OneTiming(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917 (torch passes them by position)
-        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: Timing
+        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: PulseTiming
     ) -> Tensor:
         delta, Delta = (
             torch.full_like(wave_vectors[:, 0], t) for t in (timing.small_delta, timing.big_delta)
@@ -166,7 +166,7 @@ class _OneTiming(torch.autograd.Function):
         return rates_bar, moments_bar, start_bar, wave, None
 
 
-def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: Timing) -> tuple[Tensor, int]:
+def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: PulseTiming) -> tuple[Tensor, int]:
     """Return the signals (G, C) and by what the steps were multiplied for the tolerance."""
     factor = 1
     longest = max(part.end - part.start for part in timing.intervals if part.pulse is not None)
@@ -205,7 +205,7 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
     axes: _Axes,
     rates: Tensor,
     start: Tensor,
-    timing: Timing,
+    timing: PulseTiming,
     counts: tuple[int, ...],
     bar: Tensor,
     *,

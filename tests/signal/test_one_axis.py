@@ -9,8 +9,8 @@ from signal_cases import TESTS, coarse_on_purpose, few_measurements, spindoctor_
 from torrey.acquisition import Acquisition, CosineOgse, DoublePgse, Pgse, SineOgse, Trapezoid
 from torrey.fem.reduced import ReducedModel
 from torrey.signal import MatrixFormalism, Tissue, simulate
+from torrey.signal.one_axis import one_axis_signal
 from torrey.signal.pgse import pgse_signal
-from torrey.signal.waveform import waveform_signal
 
 DATA = np.load(TESTS / "data" / "spindoctor_sequences.npz")
 SPINDOCTOR = [CosineOgse(2), SineOgse(1), DoublePgse(2.0)]
@@ -102,7 +102,7 @@ def by_matrix_exponentials(model, acquisition, steps=4000):
 def test_every_waveform_against_matrix_exponentials(repeats):
     model = random_model(10, repeats=repeats)
     acquisition = mixed()
-    ours = waveform_signal(model, acquisition)
+    ours = one_axis_signal(model, acquisition)
     volume = float(model.magnetisation.square().sum())
     # the reference's steps of 7 µs: 1e-6; ours 3e-5
     assert float((ours - by_matrix_exponentials(model, acquisition)).abs().max()) < 3e-5 * volume
@@ -110,7 +110,7 @@ def test_every_waveform_against_matrix_exponentials(repeats):
 
 def test_pulsed_gradients_are_those_of_the_pgse_identity():
     model, acquisition = random_model(14, repeats=False), few_measurements()
-    here = waveform_signal(model, acquisition)
+    here = one_axis_signal(model, acquisition)
     there = pgse_signal(model, acquisition.wave_vectors, acquisition.small_delta, acquisition.big_delta)
     volume = float(model.magnetisation.square().sum())
     assert float((here - there).abs().max()) < 3e-5 * volume
@@ -134,7 +134,7 @@ def test_derivatives_of_the_reduced_model_and_the_gradients(repeats, gradients_t
 
     def loss(step):
         moved = ReducedModel(*(t + step * d for t, d in zip(model, tangent, strict=True)))
-        signal = waveform_signal(moved, mixed(acquisition.gradients + step * turn))
+        signal = one_axis_signal(moved, mixed(acquisition.gradients + step * turn))
         return (weights[0] * signal.real + weights[1] * signal.imag).sum()
 
     step = torch.zeros((), dtype=torch.float64, requires_grad=True)
