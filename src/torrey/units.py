@@ -8,6 +8,8 @@ Inside Torrey lengths are µm and times are ms. b-values arrive and leave in s/m
 Stejskal and Tanner, J. Chem. Phys. 42, 288 (1965).
 """
 
+import math
+
 from torch import Tensor
 
 GYROMAGNETIC_RATIO = 2.6752218744e-4
@@ -45,3 +47,8 @@ def bval_from_gradient(gradient: Tensor, weighting: Tensor) -> Tensor:
 def wave_vectors(gradients: Tensor) -> Tensor:
     """Return q = γg in rad/(µm ms) for `gradients` in mT/m, any shape."""
     return GYROMAGNETIC_RATIO * gradients
+
+
+def gradient_from_hertz_per_metre(gradient: Tensor) -> Tensor:
+    """Return a gradient in mT/m for one in Hz/m, as Pulseq gives γG/2π."""
+    return 2 * math.pi * 1e-9 * gradient / GYROMAGNETIC_RATIO

@@ -241,16 +241,16 @@ class Acquisition:
         samples = float64(gradients, "gradients")
         if samples.ndim != 3 or samples.shape[2] != 3 or len(samples) == 0:
             raise InputError(f"gradients: expected shape (N, K, 3), got {tuple(samples.shape)}")
-        peaks = samples.detach().norm(dim=2).amax(1)
-        peaks = torch.where(peaks > 0, peaks, torch.ones_like(peaks))
-        waveforms = []
-        for index, (own, peak) in enumerate(zip(samples, peaks, strict=True)):
+        waveforms, peaks = [], []
+        for index, own in enumerate(samples):
             try:
-                waveforms.append(FreeWaveform(own / peak, raster))
+                waveform, peak = FreeWaveform.of_gradients(own, raster)
             except InputError as error:
                 raise InputError(f"{row(index)}: {error}") from None
-        none = torch.full_like(peaks, torch.nan)
-        vectors = peaks[:, None] * peaks.new_tensor([0, 0, 1])
+            waveforms.append(waveform)
+            peaks.append(peak)
+        vectors = torch.stack(peaks)[:, None] * samples.new_tensor([0, 0, 1])
+        none = torch.full_like(vectors[:, 0], torch.nan)
         echo = checked_echo_time(echo_time, none, none, waveforms[0])
         which = torch.arange(len(samples), device=samples.device)
         acquisition = cls(vectors, none, none, echo, tuple(waveforms), which)

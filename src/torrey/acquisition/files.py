@@ -8,15 +8,17 @@ from ..errors import FileError
 from .acquisition import Acquisition
 from .camino import read_scheme, write_scheme
 from .fsl import read_fsl_beside, write_fsl_beside
+from .pulseq import read_pulseq
 from .text import PathLike
 from .tsv import read_tsv, write_tsv
 
 _BVAL_SUFFIXES = (".bval", ".bvals")
 _EXPECTED = "expected .tsv, .scheme (Camino), or .bval with .bvec and timings .toml beside (FSL)"
+_EXPECTED_TO_READ = f"{_EXPECTED}, or .seq (Pulseq)"
 
 
 def read_acquisition(path: PathLike) -> Acquisition:
-    """Read a protocol: `.tsv`, Camino's `.scheme`, or FSL's `.bval` with `.bvec` and `.toml` beside.
+    """Read a protocol: `.tsv`, Camino's `.scheme`, FSL's `.bval` with `.bvec` and `.toml` beside, or `.seq`.
 
     Raises
     ------
@@ -30,11 +32,13 @@ def read_acquisition(path: PathLike) -> Acquisition:
         return read_scheme(path)
     if suffix in _BVAL_SUFFIXES:
         return read_fsl_beside(path)
-    raise FileError(f"{path}: unknown kind of protocol file; {_EXPECTED}")
+    if suffix == ".seq":
+        return read_pulseq(path)
+    raise FileError(f"{path}: unknown kind of protocol file; {_EXPECTED_TO_READ}")
 
 
 def write_acquisition(path: PathLike, acquisition: Acquisition) -> None:
-    """Write a protocol as `read_acquisition` reads it.
+    """Write a protocol of pulsed gradients as `read_acquisition` reads it.
 
     Raises
     ------

@@ -62,6 +62,16 @@ class FreeWaveform(AbstractWaveform):
             )
         object.__setattr__(self, "samples", samples)
 
+    @classmethod
+    def of_gradients(cls, gradients: Tensor, raster: float) -> tuple[FreeWaveform, Tensor]:
+        """Return the waveform of `gradients` (K, 3), mT/m, and the amplitude that scales it back to them.
+
+        That is their largest length, or 1 where all are zero; derivatives flow through the waveform.
+        """
+        peak = gradients.detach().norm(dim=1).max()
+        peak = torch.where(peak > 0, peak, torch.ones_like(peak))
+        return cls(gradients / peak, raster), peak
+
     def __repr__(self) -> str:
         return f"FreeWaveform({len(self.samples)} cells of {self.raster:g} ms)"
 
@@ -74,20 +84,23 @@ class FreeWaveform(AbstractWaveform):
     def weighting_tensor(self) -> Tensor:
         """∫F Fᵀdt (3, 3), ms³, exact for F linear on each cell."""
         begin, end = self.running_integral[:-1], self.running_integral[1:]
-        both = begin.mT @ begin + end.mT @ end + (begin.mT @ end + end.mT @ begin) / 2
+        both: Tensor = begin.mT @ begin + end.mT @ end + (begin.mT @ end + end.mT @ begin) / 2
         return both * self.raster / 3
 
     def weighting(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
         """Return tr ∫F Fᵀdt (N,), ms³."""
-        return self.weighting_tensor.diagonal().sum().expand_as(small_delta)
+        trace: Tensor = self.weighting_tensor.diagonal().sum()
+        return trace.expand_as(small_delta)
 
     def energy(self, small_delta: Tensor) -> Tensor:
         """Return ∫|f|²dt (N,), ms."""
-        return (self.raster * self.samples.square().sum()).expand_as(small_delta)
+        whole: Tensor = self.raster * self.samples.square().sum()
+        return whole.expand_as(small_delta)
 
     def reach(self, small_delta: Tensor) -> Tensor:
         """Return the largest |F| (N,), ms."""
-        return self.running_integral.norm(dim=1).max().expand_as(small_delta)
+        largest: Tensor = self.running_integral.norm(dim=1).max()
+        return largest.expand_as(small_delta)
 
     def duration(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
         """Return K times the raster (N,), ms."""

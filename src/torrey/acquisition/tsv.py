@@ -3,7 +3,8 @@
     gx gy gz bval small_delta big_delta echo_time [signal [signal_imag]]
 
 A file with a signal begins with a line `# normalised: true` (S/S(0)) or `# normalised: false` (µm³).
-`gx gy gz` is the unit direction, zero where there is none; b in s/mm², times in ms.
+`gx gy gz` is the unit direction, zero where there is none; b in s/mm², times in ms. Signals of gradients that
+turn in space are written with the main axis of the b-tensor and NaN for δ and Δ, and are not read back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..errors import FileError, InputError
 from .acquisition import Acquisition
 from .checks import check_bvals, check_finite, checked_timings, float64, unit_directions
+from .free_waveform import FreeWaveform
 from .text import PathLike, data_lines, format_number, naming, read_text, table, write_text
 
 _PROTOCOL = ("gx", "gy", "gz", "bval", "small_delta", "big_delta", "echo_time")
@@ -105,14 +107,18 @@ def write_tsv(
     Raises
     ------
     InputError
-        When the signal has another length or is not finite, or `normalised` is not said.
+        When the signal has another length or is not finite, `normalised` is not said, or the columns do not
+        tell what the gradients were.
     FileError
         When the file cannot be written.
     """
-    acquisition.require_pgse(str(path))
     a = acquisition
+    free = torch.tensor([isinstance(w, FreeWaveform) for w in a.waveforms])[a.waveform_of.cpu()]
+    a.subset(~free if signal is not None else slice(None)).require_pgse(str(path))
     times = torch.stack((a.bvals, a.small_delta, a.big_delta, a.echo_time), dim=1)
-    columns = [torch.cat((a.bvecs, times), dim=1)]
+    main = torch.linalg.eigh(a.b_tensors).eigenvectors[:, :, -1]
+    directions = torch.where(free[:, None].to(main.device), main, a.bvecs)
+    columns = [torch.cat((directions, times), dim=1)]
     if signal is not None:
         columns += _signal_columns(signal, a)
         if normalised is None:
