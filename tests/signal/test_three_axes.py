@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from reduced_models import random_model
-from signal_cases import coarse_on_purpose, spindoctor_mesh
+from signal_cases import coarse_on_purpose
 from test_compartments import halves
 
 from torrey.acquisition import Acquisition, CosineOgse, axisymmetric_encoding, pulse_train
@@ -140,19 +140,6 @@ def test_both_solvers_agree_on_a_permeable_mesh(order, rows):
         there = simulate(mesh, tissue, acquisition, solver=MatrixFormalism(modes=10_000, order=order))
     # the time steps of matrix formalism are good to 3e-5
     assert float((here - there).abs().max()) < 4e-5 * float(mesh.volume)
-
-
-def test_rotating_mesh_and_waveform_together_changes_nothing():
-    mesh = spindoctor_mesh("bent_twisted")
-    gradients = random_waveforms(2, 6)
-    turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.4, -1.1], [-0.4, 0, 0.7], [1.1, -0.7, 0]]).double())
-    with coarse_on_purpose():
-        solver = MatrixFormalism(modes=40)
-        here = simulate(mesh, Tissue(), free(gradients), solver=solver)
-        turned = mesh.with_vertices(mesh.vertices @ turn.T)
-        there = simulate(turned, Tissue(), free(gradients @ turn.T), solver=solver)
-    # the error of splitting the axes depends on them, and is at most 3e-5
-    assert float((here - there).abs().max()) < 3e-5 * float(mesh.volume)
 
 
 def test_samples_of_a_permeable_mesh_by_time_stepping():

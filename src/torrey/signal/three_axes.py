@@ -38,10 +38,14 @@ def three_axes_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
         echo time.
     """
     signal = model.rates.new_zeros(acquisition.n_measurements, dtype=torch.complex128)
+    # along the principal axes of the shape, so that turning shape and gradients together changes nothing
+    spread = torch.einsum("uij,vij->uv", model.moments, model.moments).detach()
+    frame = torch.linalg.eigh(spread).eigenvectors
+    turned = model._replace(moments=torch.einsum("uc,uij->cij", frame, model.moments))
     for timing, rows in raster_timings(acquisition):
-        q = acquisition.free_wave_vectors(rows).to(model.rates)
+        q = acquisition.free_wave_vectors(rows).to(model.rates) @ frame
         for few in chunks(len(rows), 2 * timing.n_cells * len(model.magnetisation)):
-            part = _OneRaster.apply(*model, q[few], timing)
+            part = _OneRaster.apply(*turned, q[few], timing)
             signal = signal.index_put((rows[few].to(signal.device),), part)
     return signal
 

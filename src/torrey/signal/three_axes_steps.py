@@ -1,7 +1,7 @@
 r"""Steps of a reduced model under a gradient that turns in space.
 
-The waveform is constant on each cell of its raster. With A_c = W_c a_c W_cᵀ diagonalised once for x, y and z,
-a cell is m steps of duration h of
+The waveform is constant on each cell of its raster. With A_c = W_c a_c W_cᵀ diagonalised once for three axes
+x, y and z, a cell is m steps of duration h of
 
     X Y Z e^{−hΛ} Z Y X,     X = W_x e^{−i(h/2) q_x a_x} W_xᵀ,
 
