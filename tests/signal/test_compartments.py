@@ -262,7 +262,8 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "exact gradient"])
 def test_gradients_of_the_tissue(name, complete):
-    mesh, h = halves((3, 2, 5)), 1e-4
+    # rounding of the signals over h is 1e-7 of the derivative, the fourth power of h less
+    mesh, h = halves((3, 2, 5)), 1e-3
     solver = COMPLETE if complete else MatrixFormalism(modes=31, exact_gradient=True)
     late = at_echo(few_measurements(), few_measurements().echo_time + 6.0)
     weights = torch.rand(late.n_measurements, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

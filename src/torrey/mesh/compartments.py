@@ -53,6 +53,25 @@ class SplitMesh:
         pair = torch.tensor(sorted((first, second)), device=self.sides.device)
         return (self.sides == pair).all(1).nonzero().ravel()
 
+    def only(self, tets: Tensor, compartments: Tensor) -> SplitMesh:
+        """Return some `compartments` (c,) by themselves, whose tets are those of the mask `tets` (T,).
+
+        Their interfaces with others are left out: those are not walls of the whole.
+        """
+        used, own = torch.unique(self.tets[tets], return_inverse=True)
+        number = torch.full_like(self.parent, -1)
+        number[used] = torch.arange(len(used), device=used.device)
+        inside = torch.isin(self.sides, compartments).all(1)
+        walls = torch.isin(self.wall_compartments, compartments)
+        return SplitMesh(
+            own,
+            self.parent[used],
+            number[self.interfaces[inside]],
+            self.sides[inside],
+            number[self.walls[walls]],
+            self.wall_compartments[walls],
+        )
+
 
 def split_compartments(mesh: TetMesh) -> SplitMesh:
     """Double the vertices that compartments share, and find the faces where compartments touch.

@@ -40,6 +40,9 @@ missing."""
 class MatrixFormalism:
     """Finite elements in space, the lowest Laplace modes, exact evolution in time.
 
+    Compartments, or groups of them, that exchange nothing with the rest are solved apart, and the cut is that
+    of each.
+
     Parameters
     ----------
     modes : int, optional
@@ -82,17 +85,23 @@ class MatrixFormalism:
 
     def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
-        domain = Domain.of(mesh, tissue, order=self.order)
-        basis = self.basis(mesh, tissue, acquisition, domain=domain)
-        geometry, _ = geometry_of(mesh, tissue, domain)
-        model = reduced_model(geometry, basis, exact=self.exact_gradient)
-        relaxation = torch.exp(-acquisition.echo_time * uniform_rate(tissue))
-        return relaxation * _integrals(model, acquisition, rests=tissue.rests)
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
+        signal = torch.zeros((), dtype=torch.complex128)
+        for domain in Domain.parts_of(mesh, tissue, order=self.order):
+            basis = self.basis(mesh, tissue, acquisition, domain=domain)
+            geometry, _ = geometry_of(mesh, tissue, domain)
+            model = reduced_model(geometry, basis, exact=self.exact_gradient)
+            part = _integrals(model, acquisition, rests=tissue.rests)
+            signal = signal.to(part.device) + part
+        return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
 
     def basis(
         self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, domain: Domain | None = None
     ) -> ModalBasis:
-        """Compute the modes of `mesh` that this cut keeps, and warn where cut or mesh are too coarse."""
+        """Compute the modes that this cut keeps, and warn where it is too coarse.
+
+        They are those of a `domain`, or of all compartments together.
+        """
         operators = Operators.of(mesh, tissue, order=self.order, domain=domain)
         if self.tolerance is not None or (self.modes is None and self.length_scale is None):
             basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE)
@@ -100,7 +109,6 @@ class MatrixFormalism:
             below = None if self.length_scale is None else operators.rate_of(self.length_scale)
             basis = operators.basis(count=self.modes, below=below)
             _warn_truncation(basis, acquisition)
-        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=5)
         return basis
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.sparse import csc_array
+from scipy.sparse import coo_array, csc_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..errors import InputError
@@ -17,12 +19,13 @@ from ..fem.reduced import ModalBasis, modal_basis
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
 from ..mesh.compartments import SplitMesh, one_compartment, split_compartments
+from ..mesh.volumes import tet_volumes
 from .tissue import Tissue
 
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """The nodes of a tissue on the connectivity of a mesh; the same for all positions of its vertices.
+    """The nodes of a tissue, or of a part of it, on the connectivity of a mesh, wherever its vertices are.
 
     Attributes
     ----------
@@ -56,16 +59,31 @@ class Domain:
             When `tissue` and `mesh` differ in their compartments, or a permeability is given for compartments
             that do not touch.
         """
-        _check_compartments(mesh, tissue)
-        split = split_compartments(mesh)
+        return cls._on(_checked_split(mesh, tissue), mesh.compartments, tissue, order)
+
+    @classmethod
+    def parts_of(cls, mesh: TetMesh, tissue: Tissue, *, order: int) -> list[Domain]:
+        """Return a domain for each group of compartments that exchanges nothing with the rest.
+
+        Raises
+        ------
+        InputError
+            As `Domain.of`.
+        """
+        split = _checked_split(mesh, tissue)
+        groups = _exchanging(mesh, tissue)
+        if len(groups) == 1:
+            return [cls._on(split, mesh.compartments, tissue, order)]
+        parts = []
+        for group in groups:
+            tets = torch.isin(mesh.compartments, group)
+            parts.append(cls._on(split.only(tets, group), mesh.compartments[tets], tissue, order))
+        return parts
+
+    @classmethod
+    def _on(cls, split: SplitMesh, compartments: Tensor, tissue: Tissue, order: int) -> Domain:
         interfaces = [split.between(*pair) for pair in tissue.permeability]
-        for pair, faces in zip(tissue.permeability, interfaces, strict=True):
-            _check_faces(tissue.permeability[pair], faces, f"permeability of {pair[0]} and {pair[1]}")
         walls = [(split.wall_compartments == c).nonzero().ravel() for c in tissue.surface_relaxivity]
-        for compartment, faces in zip(tissue.surface_relaxivity, walls, strict=True):
-            _check_faces(
-                tissue.surface_relaxivity[compartment], faces, f"surface_relaxivity of {compartment}"
-            )
         none = split.parent.new_zeros(0)
         which, where = torch.cat([none, *interfaces]), torch.cat([none, *walls])
         space = FunctionSpace.on(
@@ -75,7 +93,7 @@ class Domain:
             interfaces=split.interfaces[which],
             walls=split.walls[where],
         )
-        return cls(split, mesh.compartments, space)
+        return cls(split, compartments, space)
 
     def coefficients(self, tissue: Tissue) -> Coefficients:
         """Return what of `tissue` is where, differentiable in its values.
@@ -89,8 +107,8 @@ class Domain:
         rho = tissue.spin_density
         for (i, j), kappa in tissue.permeability.items():
             first, second = (rho, rho) if rho.ndim == 0 else (rho[i], rho[j])
-            faces = len(self.split.between(i, j))
-            exchange.append((kappa * 2 * first * second / (first + second)).expand(faces))
+            if faces := len(self.split.between(i, j)):
+                exchange.append((kappa * 2 * first * second / (first + second)).expand(faces))
         for c, speed in tissue.surface_relaxivity.items():
             faces = int((self.split.wall_compartments == c).sum())
             uptake.append((speed * (rho if rho.ndim == 0 else rho[c])).expand(faces))
@@ -142,8 +160,8 @@ class Operators:
             geometry, centroid = geometry_of(mesh, tissue, domain)
             values = assemble(domain.space, geometry)
             rates = tissue.diffusion_tensor.diagonal(dim1=-2, dim2=-1).mean(-1).to(centroid)
-            share = mesh.volumes.double() / mesh.volume.double()
-            mean = float((_of(rates, domain.compartments) * share).sum())
+            volumes = tet_volumes(mesh.vertices.double()[domain.split.parent], domain.split.tets)
+            mean = float((_of(rates, domain.compartments) * volumes).sum() / volumes.sum())
         return cls(domain.space, values, centroid, mean)
 
     def rate_of(self, length_scale: float) -> float:
@@ -169,8 +187,9 @@ class Operators:
 
 def geometry_of(mesh: TetMesh, tissue: Tissue, domain: Domain) -> tuple[ElementGeometry, Tensor]:
     """Return the geometry about the centroid, differentiable in `mesh` and `tissue`, and that centroid."""
-    centroid = mesh.vertices.detach().double().mean(0)
-    vertices = (mesh.vertices.double() - centroid)[domain.split.parent]
+    vertices = mesh.vertices.double()[domain.split.parent]
+    centroid = vertices.detach().mean(0)
+    vertices = vertices - centroid
     coefficients = Coefficients(*(c.to(vertices.device) for c in domain.coefficients(tissue)))
     return element_geometry(vertices, domain.space, coefficients), centroid
 
@@ -192,6 +211,31 @@ def _check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
             raise InputError(
                 f"tissue: names compartment {compartment}, expected 0 … {count - 1} as the mesh has"
             )
+
+
+def _checked_split(mesh: TetMesh, tissue: Tissue) -> SplitMesh:
+    """Split `mesh`, and refuse what `tissue` names and it does not have."""
+    _check_compartments(mesh, tissue)
+    split = split_compartments(mesh)
+    for (i, j), kappa in tissue.permeability.items():
+        _check_faces(kappa, split.between(i, j), f"permeability of {i} and {j}")
+    for c, speed in tissue.surface_relaxivity.items():
+        _check_faces(speed, (split.wall_compartments == c).nonzero(), f"surface_relaxivity of {c}")
+    return split
+
+
+def _exchanging(mesh: TetMesh, tissue: Tissue) -> list[Tensor]:
+    """Return the groups of compartments (c,) that are connected by walls that let something through.
+
+    A wall of permeability zero is closed, unless someone asks how the signal changes when it opens.
+    """
+    n = mesh.n_compartments
+    open_walls = [pair for pair, kappa in tissue.permeability.items() if kappa.requires_grad or kappa.any()]
+    first, second = np.array([*open_walls, (0, 0)]).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
+    groups = torch.as_tensor(connected_components(graph, directed=False)[1], device=mesh.compartments.device)
+    present = torch.unique(mesh.compartments)
+    return [present[groups[present] == g] for g in torch.unique(groups[present])]
 
 
 def _check_faces(value: Tensor, faces: Tensor, name: str) -> None:
