@@ -56,7 +56,7 @@ class Domain:
             When `tissue` and `mesh` differ in their compartments, or a permeability is given for compartments
             that do not touch.
         """
-        _check_compartments(mesh, tissue)
+        check_compartments(mesh, tissue)
         split = split_compartments(mesh)
         interfaces = [split.between(*pair) for pair in tissue.permeability]
         for pair, faces in zip(tissue.permeability, interfaces, strict=True):
@@ -180,7 +180,8 @@ def _of(value: Tensor, compartments: Tensor) -> Tensor:
     return value if value.ndim == 0 else value[compartments]
 
 
-def _check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
+def check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
+    """Raise where `tissue` names other compartments than `mesh` has."""
     count = mesh.n_compartments
     if tissue.n_compartments not in (None, count):
         raise InputError(

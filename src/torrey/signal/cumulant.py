@@ -1,0 +1,166 @@
+r"""The second cumulant: what a waveform f makes of positions that decorrelate as e^{−λt}.
+
+To second order in q the signal of a reduced model at rest (Λν = 0) is
+
+    S = νᵀν − q² νᵀA G(Λ) Aν,     G(λ) = ∬_{t>t'} f(t) f(t') e^{−λ(t−t')} dt' dt.
+
+With z' = −λz + f, z(0) = 0, this is a sum of squares, in which nothing cancels:
+
+    G = ∫ f z dt = z(T)²/2 + λ ∫ z² dt.
+"""
+
+from __future__ import annotations
+
+import warnings
+from math import factorial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import AccuracyWarning
+from .splitting import extrapolate
+from .timing import Timing
+
+TOLERANCE = 1e-9
+"""Wanted error of G over its bound λ∫F²dt: that of the apparent diffusion coefficient over D."""
+
+_STEPS = (3, 6, 9, 12)
+"""Steps of a part of a pulse, multiplied until the tolerance is met; exact where f is constant on it."""
+
+_MOST_REFINED = 64
+
+_SLOWEST = 1e-9
+"""1/ms; slower decays are none in any experiment."""
+
+_NEAR = 1e-4
+"""Relative gap under which a divided difference is taken as a derivative: the error is of its square, while
+subtraction would lose 1e-16 / _NEAR."""
+
+_SERIES_BELOW, _TERMS = 0.25, 15
+"""Above that x subtraction loses two digits at most; below it, this many terms leave nothing."""
+
+
+def second_cumulant(timing: Timing, rates: Tensor) -> Tensor:
+    """Return G(Λ) (n, n), ms², for diagonal Λ = `rates` (n, n), 1/ms.
+
+    Its derivative is that of a function of a full symmetric matrix, the divided differences of G in its
+    eigenbasis (Daleckii and Krein, 1965), so that equal rates do no harm.
+    """
+    eigenvalues = rates.diagonal().detach()
+    gap = eigenvalues[:, None] - eigenvalues
+    middle = (eigenvalues[:, None] + eigenvalues) / 2
+    near = gap.abs() <= _NEAR * middle
+    values = time_weights(timing, eigenvalues)
+    differences = (values[:, None] - values) / gap.masked_fill(near, 1.0)
+    with torch.enable_grad():
+        here = middle[near].requires_grad_()
+        (differences[near],) = torch.autograd.grad(time_weights(timing, here).sum(), here)
+    return torch.diag(values) + differences * (rates - rates.detach())
+
+
+def time_weights(timing: Timing, rates: Tensor) -> Tensor:
+    """Return G (...), ms², of `rates` λ (...), 1/ms, zero or positive."""
+    # G vanishes with λ, and then only rounding is left
+    bound = rates.detach().clamp(min=_SLOWEST) * weighting(timing)
+    factor = 1
+    while True:
+        counts = tuple(factor * m for m in _STEPS)
+        runs = [_with_steps(timing, m, rates) for m in counts]
+        weights = extrapolate(runs, counts)
+        change = (weights - extrapolate(runs[1:], counts[1:])).detach().abs()
+        error = float((change / bound).max())
+        if error <= TOLERANCE:
+            return weights
+        if factor >= _MOST_REFINED:
+            warnings.warn(
+                f"{counts[-1]} steps a pulse are too few: estimated error {error:.1e} of the apparent "
+                f"diffusion coefficient over D, expected at most {TOLERANCE:g}",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+            return weights
+        factor *= 2
+
+
+def weighting(timing: Timing) -> float:
+    """Return ∫F²dt, ms³."""
+    delta, Delta = (torch.tensor(t, dtype=torch.float64) for t in (timing.small_delta, timing.big_delta))
+    return float(timing.waveform.weighting(delta, Delta))
+
+
+def _with_steps(timing: Timing, count: int, rates: Tensor) -> Tensor:
+    """Return G for the mean of f over each of `count` steps of a part of a pulse."""
+    z, squares = torch.zeros_like(rates), torch.zeros_like(rates)
+    known: dict[tuple[float, int], _Steps] = {}
+    for interval in timing.intervals:
+        number = count if interval.pulse else 1
+        edges = torch.linspace(interval.start, interval.end, number + 1, dtype=torch.float64)
+        h = (interval.end - interval.start) / number
+        # equal but for rounding
+        key = round(h, 12), number
+        if key not in known:
+            known[key] = _Steps.of(rates * h, number)
+        z, square = known[key].run(z, timing.integral(interval, edges).to(rates))
+        squares = squares + h * square
+    return z**2 / 2 + rates * squares
+
+
+class _Steps(NamedTuple):
+    """Steps of one length h, on each of which f is constant.
+
+    With x = λh and s the time in a step over h, z(s) = e^{−xs} z(0) + p(s) ∫f, p(s) = (1 − e^{−xs})/x.
+
+    Attributes
+    ----------
+    decays : (..., S + 1) Tensor
+        e^{−xj}.
+    left : (..., S + 1, S) Tensor
+        What of step j there is at edge i.
+    fading : (..., 1) Tensor
+        ∫e^{−2xs} ds, s from 0 to 1.
+    end : (..., 1) Tensor
+        p(1).
+    square : (..., 1) Tensor
+        ∫p² ds.
+    """
+
+    decays: Tensor
+    left: Tensor
+    fading: Tensor
+    end: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, count: int) -> _Steps:
+        """Return `count` steps for x (...)."""
+        index = torch.arange(count + 1, device=x.device)
+        decays = torch.exp(-x[..., None] * index)
+        # a step that ended i − j − 1 steps ago
+        ago = index[:, None] - index[:-1] - 1
+        end = _mean_decay(x)
+        left = end[..., None, None] * decays[..., ago.clamp(min=0)] * (ago >= 0)
+        # p' = 1 − xp makes ∫p = (1 − p(1))/x and ∫p² = (∫p − p(1)²/2)/x
+        small = x < _SERIES_BELOW
+        near, far = x.masked_fill(~small, 0.0), x.masked_fill(small, 1.0)
+        series = torch.zeros_like(x)
+        for k in reversed(range(_TERMS)):
+            series = series * near + (-1) ** k * (2 ** (k + 2) - 2) / factorial(k + 3)
+        square = torch.where(small, series, ((1 - end) / far - end**2 / 2) / far)
+        return cls(decays, left, *(t[..., None] for t in (_mean_decay(2 * x), end, square)))
+
+    def run(self, z: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z (...) after the steps, and ∫z² over h, for `z` (...) before and ∫f of each step, `turns` (S,)."""
+        edges = z[..., None] * self.decays + self.left @ turns
+        begin = edges[..., :-1]
+        # e^{−xs} = p', so that ∫e^{−xs}p = p(1)²/2
+        squares = begin**2 * self.fading + begin * turns * self.end**2 + turns**2 * self.square
+        return edges[..., -1], squares.sum(-1)
+
+
+def _mean_decay(x: Tensor) -> Tensor:
+    """Return (1 − e^{−x})/x."""
+    still = x == 0
+    safe = x.masked_fill(still, 1.0)
+    # the derivative at zero
+    return torch.where(still, 1 - x / 2, -torch.expm1(-safe) / safe)
