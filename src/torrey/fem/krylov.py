@@ -26,10 +26,10 @@ _DEPENDENT = 1e-10
 def krylov_modes(
     stiffness: csc_array, mass: csc_array, block: np.ndarray, *, pole: float
 ) -> Iterator[Eigenmodes]:
-    """Yield Ritz pairs of growing spaces: of `block`, after one solve, after two, …
+    """Yield Ritz pairs of growing spaces: that of `block`, and what one more solve each adds.
 
-    They stand for eigenmodes wherever only the span counts: M-orthonormal, S-diagonal, all kept. The iteration
-    ends when the space no longer grows, and then holds the decays of `block` exactly.
+    They stand for eigenmodes wherever only the span counts: M-orthonormal, S-diagonal, all kept. The
+    iteration ends when the space no longer grows, and then holds the decays of `block` exactly.
 
     Parameters
     ----------

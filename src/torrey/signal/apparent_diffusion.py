@@ -5,10 +5,10 @@ For gradients along one axis u the coefficient is uᵀ𝔻u, with one tensor for
     𝔻_uv = x_uᵀM G(M⁻¹S) x_v / (∫ρ ∫F²dt),     G as in `cumulant`,
 
 x the positions of the nodes. For one closed compartment it is the homogenised apparent diffusion coefficient
-(HADC) of Haddar, Li and Schiavi (SIAM J. Appl. Math. 76, 774 (2016)), found there by stepping a diffusion equation
-whose walls carry the flux F(t) D u·n, and by Agdestein, Tran and Li (NMR Biomed. 35, e4646 (2022)) from
-Laplace modes. Here a space grown from the positions themselves (`fem/krylov.py`) holds what G makes of them on the
-whole mesh: there is no cut to choose.
+(HADC) of Haddar, Li and Schiavi (SIAM J. Appl. Math. 78, 774 (2018)), found there by stepping a diffusion
+equation whose walls carry the flux F(t) D u·n, and by Agdestein, Tran and Li (NMR Biomed. 35, e4646 (2022))
+from Laplace modes. Here a space grown from the positions themselves (`fem/krylov.py`) holds what G makes of
+them on the whole mesh: there is no cut to choose.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ _BETWEEN, _MOST_SOLVES = 3, 120
 """Solves between two looks, and before giving up."""
 
 
-def apparent_diffusion(
-    mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, order: int = 1
-) -> Tensor:
+def apparent_diffusion(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, order: int = 1) -> Tensor:
     """Return the apparent diffusion coefficient of the whole signal, −d ln S/db at b = 0.
 
     Parameters
@@ -87,7 +85,8 @@ def compartment_diffusion(
     mesh, acquisition, order
         As for `apparent_diffusion`.
     tissue : Tissue
-        Nothing passes its walls. T2 and spin density scale the signal of a compartment and leave its coefficient.
+        Nothing passes its walls. T2 and spin density scale the signal of a compartment and leave its
+        coefficient.
 
     Returns
     -------
@@ -119,11 +118,23 @@ def compartment_diffusion(
     return torch.stack(columns, dim=1)
 
 
-def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order: int) -> Tensor:
-    """Return uᵀ𝔻u (N,) of the whole signal."""
+def directions(acquisition: Acquisition) -> Tensor:
+    """Return the unit vectors (N, 3) of the gradients.
+
+    Raises
+    ------
+    InputError
+        When a measurement has none.
+    """
     resting = (acquisition.gradients.detach() == 0).all(1).nonzero()
     if len(resting):
         raise InputError(f"{row(int(resting[0]))} has no gradient, expected a direction to diffuse along")
+    return acquisition.bvecs
+
+
+def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order: int) -> Tensor:
+    """Return uᵀ𝔻u (N,) of the whole signal."""
+    u = directions(acquisition)
     domain = Domain.of(mesh, tissue, order=order)
     geometry, centroid = geometry_of(mesh, tissue, domain)
     operators = Operators.of(mesh, tissue, order=order, domain=domain)
@@ -131,7 +142,7 @@ def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order
     courses = timings(acquisition)
     basis = _basis(operators, nodes, [timing for timing, _ in courses])
     model = reduced_model(geometry, basis, exact=False)
-    u = acquisition.bvecs.to(model.rates)
+    u = u.to(model.rates)
     coefficients = u.new_zeros(len(u))
     for timing, rows in courses:
         along = u[rows.to(u.device)]
@@ -166,7 +177,7 @@ def _pole(courses: list[Timing]) -> float:
     """Return a rate, 1/ms, between those that the shortest pulse and the longest sequence resolve."""
     shortest = min(i.end - i.start for timing in courses for i in timing.intervals if i.pulse)
     longest = max(timing.echo_time for timing in courses)
-    return 2 / (shortest * longest) ** 0.5
+    return 2 / math.sqrt(shortest * longest)
 
 
 def _tensor(model: ReducedModel, timing: Timing) -> Tensor:

@@ -150,7 +150,7 @@ class _Steps(NamedTuple):
         return cls(decays, left, *(t[..., None] for t in (_mean_decay(2 * x), end, square)))
 
     def run(self, z: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (...) after the steps, and ∫z² over h, for `z` (...) before and ∫f of each step, `turns` (S,)."""
+        """Return z (...) at the end, and ∫z² over h, from `z` (...) and ∫f of each step, `turns` (S,)."""
         edges = z[..., None] * self.decays + self.left @ turns
         begin = edges[..., :-1]
         # e^{−xs} = p', so that ∫e^{−xs}p = p(1)²/2
