@@ -63,12 +63,14 @@ def time_weights(timing: Timing, rates: Tensor) -> Tensor:
     """Return G (...), ms², of `rates` λ (...), 1/ms, zero or positive."""
     # G vanishes with λ, and then only rounding is left
     bound = rates.detach().clamp(min=_SLOWEST) * weighting(timing)
+    runs: dict[int, Tensor] = {}
     factor = 1
     while True:
         counts = tuple(factor * m for m in _STEPS)
-        runs = [_with_steps(timing, m, rates) for m in counts]
-        weights = extrapolate(runs, counts)
-        change = (weights - extrapolate(runs[1:], counts[1:])).detach().abs()
+        runs |= {m: _with_steps(timing, m, rates) for m in counts if m not in runs}
+        here = [runs[m] for m in counts]
+        weights = extrapolate(here, counts)
+        change = (weights - extrapolate(here[1:], counts[1:])).detach().abs()
         error = float((change / bound).max())
         if error <= TOLERANCE:
             return weights
@@ -92,54 +94,40 @@ def weighting(timing: Timing) -> float:
 def _with_steps(timing: Timing, count: int, rates: Tensor) -> Tensor:
     """Return G for the mean of f over each of `count` steps of a part of a pulse."""
     z, squares = torch.zeros_like(rates), torch.zeros_like(rates)
-    known: dict[tuple[float, int], _Steps] = {}
+    known: dict[float, _Step] = {}
     for interval in timing.intervals:
         number = count if interval.pulse else 1
         edges = torch.linspace(interval.start, interval.end, number + 1, dtype=torch.float64)
         h = (interval.end - interval.start) / number
         # equal but for rounding
-        key = round(h, 12), number
-        if key not in known:
-            known[key] = _Steps.of(rates * h, number)
-        z, square = known[key].run(z, timing.integral(interval, edges).to(rates))
+        if round(h, 12) not in known:
+            known[round(h, 12)] = _Step.of(rates * h)
+        z, square = known[round(h, 12)].repeat(z, timing.integral(interval, edges).tolist())
         squares = squares + h * square
     return z**2 / 2 + rates * squares
 
 
-class _Steps(NamedTuple):
-    """Steps of one length h, on each of which f is constant.
+class _Step(NamedTuple):
+    """A step h on which f is constant.
 
-    With x = λh and s the time in a step over h, z(s) = e^{−xs} z(0) + p(s) ∫f, p(s) = (1 − e^{−xs})/x.
+    With x = λh and s the time in the step over h, z(s) = e^{−xs} z(0) + p(s) ∫f, p(s) = (1 − e^{−xs})/x.
 
     Attributes
     ----------
-    decays : (..., S + 1) Tensor
-        e^{−xj}.
-    left : (..., S + 1, S) Tensor
-        What of step j there is at edge i.
-    fading : (..., 1) Tensor
-        ∫e^{−2xs} ds, s from 0 to 1.
-    end : (..., 1) Tensor
-        p(1).
-    square : (..., 1) Tensor
-        ∫p² ds.
+    decay, fading : (...) Tensor
+        e^{−x}, and ∫e^{−2xs} ds, s from 0 to 1.
+    end, square : (...) Tensor
+        p(1), and ∫p² ds.
     """
 
-    decays: Tensor
-    left: Tensor
+    decay: Tensor
     fading: Tensor
     end: Tensor
     square: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, count: int) -> _Steps:
-        """Return `count` steps for x (...)."""
-        index = torch.arange(count + 1, device=x.device)
-        decays = torch.exp(-x[..., None] * index)
-        # a step that ended i − j − 1 steps ago
-        ago = index[:, None] - index[:-1] - 1
+    def of(cls, x: Tensor) -> _Step:
         end = _mean_decay(x)
-        left = end[..., None, None] * decays[..., ago.clamp(min=0)] * (ago >= 0)
         # p' = 1 − xp makes ∫p = (1 − p(1))/x and ∫p² = (∫p − p(1)²/2)/x
         small = x < _SERIES_BELOW
         near, far = x.masked_fill(~small, 0.0), x.masked_fill(small, 1.0)
@@ -147,15 +135,19 @@ class _Steps(NamedTuple):
         for k in reversed(range(_TERMS)):
             series = series * near + (-1) ** k * (2 ** (k + 2) - 2) / factorial(k + 3)
         square = torch.where(small, series, ((1 - end) / far - end**2 / 2) / far)
-        return cls(decays, left, *(t[..., None] for t in (_mean_decay(2 * x), end, square)))
+        return cls(torch.exp(-x), _mean_decay(2 * x), end, square)
 
-    def run(self, z: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (...) at the end, and ∫z² over h, from `z` (...) and ∫f of each step, `turns` (S,)."""
-        edges = z[..., None] * self.decays + self.left @ turns
-        begin = edges[..., :-1]
+    def repeat(self, z: Tensor, turns: list[float]) -> tuple[Tensor, Tensor]:
+        """Return z (...) at the end of steps with ∫f of `turns`, from `z` (...), and ∫z² over h."""
+        begins = []
+        for turn in turns:
+            begins.append(z)
+            z = z * self.decay + self.end * turn
+        begin = torch.stack(begins, dim=-1)
+        turn_of = begin.new_tensor(turns)
         # e^{−xs} = p', so that ∫e^{−xs}p = p(1)²/2
-        squares = begin**2 * self.fading + begin * turns * self.end**2 + turns**2 * self.square
-        return edges[..., -1], squares.sum(-1)
+        squares = begin.square().sum(-1) * self.fading + (begin @ turn_of) * self.end**2
+        return z, squares + turn_of.square().sum() * self.square
 
 
 def _mean_decay(x: Tensor) -> Tensor:

@@ -61,8 +61,9 @@ def fit_cumulants(
 ) -> CumulantFit:
     """Fit ln|S| = ln S₀ − bD + b²D²K/6 − … by least squares for each direction and time course.
 
-    D and K are those of the cumulant expansion (Jensen et al., Magn. Reson. Med. 53, 1432 (2005)) as far as the
-    terms beyond `degree` are small over the range of b that is fitted; `apparent_diffusion` has no such limit.
+    D and K are those of the cumulant expansion (Jensen et al., Magn. Reson. Med. 53, 1432 (2005)) as far as
+    the terms beyond `degree` are small over the range of b that is fitted; `apparent_diffusion` has no such
+    limit.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def fit_cumulants(
         )
     if degree < 1 or not largest_bval > 0:
         raise InputError(
-            f"fit_cumulants: degree is {degree}, expected at least 1, and largest_bval {largest_bval}, expected "
-            "positive (s/mm²)"
+            f"fit_cumulants: degree is {degree}, expected at least 1, and largest_bval {largest_bval}, "
+            "expected positive (s/mm²)"
         )
     b = acquisition.bvals.to(signal.device) / S_PER_MM2
     # b-values that were computed from gradients may lie above by rounding
@@ -99,7 +100,7 @@ def fit_cumulants(
     bad = (used & ~((magnitude.detach() > 0) & magnitude.detach().isfinite())).nonzero()
     if len(bad):
         raise InputError(
-            f"signal: {row(int(bad[0]))} is {signal[int(bad[0])].item()}, expected a finite magnitude above zero"
+            f"signal: {row(int(bad[0]))} is {signal[int(bad[0])].item()}, expected finite and not zero"
         )
     rows, coefficients = [], []
     for members in _sets(acquisition):

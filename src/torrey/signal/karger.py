@@ -5,8 +5,8 @@ The signals S_i of the compartments obey, with F the running integral of the gra
     dS_i/dt = −q²F(t)² D_i S_i − r_i S_i + Σ_j (k_ji S_j − k_ij S_i),
 
 D_i the apparent diffusion coefficient along the gradient, r_i the relaxation and k_ij = 1/τ_ij the exchange
-rates (Kärger, Adv. Colloid Interface Sci. 23, 129 (1985)). It holds where spins cross a compartment far sooner
-than they leave it, κR/D ≪ 1, and while the signal of each compartment is Gaussian in q.
+rates (Kärger, Adv. Colloid Interface Sci. 23, 129 (1985)). It holds where spins cross a compartment far
+sooner than they leave it, κR/D ≪ 1, and while the signal of each compartment is Gaussian in q.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Karger:
         flux = (m[:, None] * k).detach()
         if float((flux - flux.T).abs().max()) > _BALANCE * float(flux.max()):
             raise InputError(
-                f"Karger: magnetisation_i times exchange_ij is {flux.tolist()}, expected the same from i to j "
+                f"Karger: magnetisation_i exchange_ij is {flux.tolist()}, expected the same from i to j "
                 "and back"
             )
         object.__setattr__(self, "magnetisation", m)
