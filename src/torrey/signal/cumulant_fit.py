@@ -120,8 +120,10 @@ def _sets(acquisition: Acquisition) -> list[Tensor]:
     keys = torch.cat([c.detach().double() for c in columns], dim=1).round(decimals=_DECIMALS) + 0.0
     _, which = torch.unique(keys[moving], dim=0, return_inverse=True)
     rows, resting = moving.nonzero().ravel(), (~moving).nonzero().ravel()
+    if len(rows) == 0:
+        raise InputError("fit_cumulants: no measurement has a gradient, expected one direction or more")
     sets = []
-    for k in range(int(which.max()) + 1 if len(which) else 0):
+    for k in range(int(which.max()) + 1):
         members = rows[which == k]
         shared = (keys[resting, 5] == keys[members[0], 5]).nonzero().ravel()
         sets.append(torch.cat([members, resting[shared]]))

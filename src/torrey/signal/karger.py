@@ -23,6 +23,7 @@ from ..acquisition.checks import float64
 from ..errors import AccuracyWarning, InputError
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
+from .groups import chunks
 from .operators import Domain, geometry_of
 from .timing import Timing, timings
 from .tissue import Tissue
@@ -104,8 +105,9 @@ class Karger:
         split, zeros = domain.split, geometry.volume.new_zeros(mesh.n_compartments)
         magnetisation = zeros.index_add(0, domain.compartments, geometry.volume)
         own = [int((split.wall_compartments == c).sum()) for c in tissue.surface_relaxivity]
-        walls = torch.tensor(list(tissue.surface_relaxivity)).repeat_interleave(torch.tensor(own))
-        uptake = zeros.index_add(0, walls, geometry.uptake)
+        uptake = zeros
+        for c, walls in zip(tissue.surface_relaxivity, geometry.uptake.split(own), strict=True):
+            uptake = uptake.index_put((torch.tensor(c),), walls.sum())
         faces = [len(split.between(*pair)) for pair in tissue.permeability]
         exchange = torch.diag(zeros)
         for (i, j), flux in zip(tissue.permeability, geometry.exchange.split(faces), strict=True):
@@ -143,8 +145,9 @@ class Karger:
         rates = self._attenuation_rates(diffusivity, acquisition)
         signal = torch.zeros_like(rates)
         for timing, rows in timings(acquisition):
-            here = rows.to(rates.device)
-            signal = signal.index_put((here,), self._run(timing, rates[here]))
+            for few in chunks(len(rows), _MOST * self.exchange.numel()):
+                here = rows[few].to(rates.device)
+                signal = signal.index_put((here,), self._run(timing, rates[here]))
         return signal
 
     def _attenuation_rates(self, diffusivity: object, acquisition: Acquisition) -> Tensor:
@@ -198,14 +201,14 @@ class Karger:
             steps = count if interval.pulse else 1
             h = (interval.end - interval.start) / steps
             edges = interval.start + h * torch.arange(steps, dtype=torch.float64)[:, None]
-            points = edges + h * torch.tensor([0.0, 0.5 - _GAUSS, 0.5 + _GAUSS])
-            times = torch.cat([points.ravel(), torch.tensor([interval.end], dtype=torch.float64)])
+            # the end of a step comes third, so that the next begins there
+            points = edges + h * torch.tensor([0.5 - _GAUSS, 0.5 + _GAUSS, 1.0], dtype=torch.float64)
+            times = torch.cat([torch.tensor([interval.start], dtype=torch.float64), points.ravel()])
             F = wound + timing.integral(interval, times).cumsum(0)
-            squares = F.square().tolist()
-            for j in range(steps):
-                first, second = squares[3 * j : 3 * j + 2]
-                exponent = h * (X - (first + second) / 2 * B)
-                exponent = exponent - h**2 * math.sqrt(3) / 12 * (second - first) * commutator
-                state = torch.linalg.matrix_exp(exponent) @ state
+            first, second, _ = F.square().to(rates).view(steps, 3, 1, 1, 1).unbind(1)
+            exponents = h * (X - (first + second) / 2 * B)
+            exponents = exponents - h**2 * math.sqrt(3) / 12 * (second - first) * commutator
+            for factor in torch.linalg.matrix_exp(exponents):
+                state = factor @ state
             wound = float(F[-1])
         return state[..., 0]
