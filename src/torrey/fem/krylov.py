@@ -61,10 +61,10 @@ def krylov_modes(
 def _orthonormal(block: np.ndarray, basis: np.ndarray, mass: csc_array) -> np.ndarray:
     """Return an M-orthonormal basis of what `block` adds to the span of `basis`."""
     block = block / np.sqrt(np.einsum("ij,ij->j", block, mass @ block))
-    # the second pass removes what rounding left of the first
-    for least in (_DEPENDENT, 0.5):
+    # the second time removes what rounding left of the first
+    for _ in range(2):
         block = block - basis @ (basis.T @ (mass @ block))
         squares, rotation = np.linalg.eigh(block.T @ (mass @ block))
-        new = squares > least**2
+        new = squares > _DEPENDENT**2
         block = block @ (rotation[:, new] / np.sqrt(squares[new]))
     return block
