@@ -5,6 +5,7 @@ import pytest
 import test_compartments as compartments
 import torch
 from scipy.integrate import solve_ivp
+from scipy.linalg import eigh
 from scipy.sparse import coo_array
 from scipy.sparse.linalg import splu
 from scipy.special import jnp_zeros, spherical_jn
@@ -12,8 +13,9 @@ from signal_cases import SPINDOCTOR, coarse_on_purpose, rotation, spindoctor_mes
 
 from torrey.acquisition import Acquisition, CosineOgse, Trapezoid, electrostatic_directions
 from torrey.errors import InputError
-from torrey.mesh import box, cylinder, sphere
+from torrey.mesh import TetMesh, box, cylinder, sphere
 from torrey.signal import MatrixFormalism, Tissue, apparent_diffusion, compartment_diffusion, simulate
+from torrey.signal.operators import Operators
 
 D = 2.0
 AXES = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
@@ -146,22 +148,17 @@ def mixed(bval):
 def test_slope_of_simulated_signals(name):
     mesh, tissue = compartments.halves(), TISSUES[name]
 
-    def slope(bval):
-        """−ln S/S(0) over b."""
-        acquisition = mixed(bval)
-        still = Acquisition(
-            0 * acquisition.gradients,
-            *(acquisition.small_delta, acquisition.big_delta, acquisition.echo_time),
-            acquisition.waveforms,
-            acquisition.waveform_of,
-        )
-        with coarse_on_purpose():
-            signals = [
-                simulate(mesh, tissue, a, solver=MatrixFormalism(modes=10_000)) for a in (acquisition, still)
-            ]
-        return -(signals[0] / signals[1]).real.log() / (bval / 1000)
-
-    slopes = [slope(k * 60.0) for k in (1, 2, 3)]
+    bvals = [60.0, 120.0, 180.0]
+    parts = [mixed(bval) for bval in bvals]
+    still = mixed(60.0)
+    still = Acquisition(
+        0 * still.gradients,
+        *(still.small_delta, still.big_delta, still.echo_time, still.waveforms, still.waveform_of),
+    )
+    with coarse_on_purpose():
+        whole = Acquisition.concatenate([*parts, still])
+        signals = simulate(mesh, tissue, whole, solver=MatrixFormalism(modes=10_000)).real.view(4, -1)
+    slopes = [-(s / signals[3]).log() / (b / 1000) for s, b in zip(signals, bvals, strict=False)]
     extrapolated = 3 * slopes[0] - 3 * slopes[1] + slopes[2]
     ours = apparent_diffusion(mesh, tissue, mixed(60.0))
     # time steps are good to 1e-6 of S(0) at so small a b, over b = 0.06 ms/µm²
@@ -230,23 +227,23 @@ def check_gradient(function, leaf, direction):
     assert float((gradient * direction).sum()) == pytest.approx(difference, rel=1e-6)
 
 
-def test_one_tet_is_exact():
-    """The space of four nodes is exhausted by the positions; against all its modes."""
-    from scipy.linalg import eigh
+ONE_TET = TetMesh(torch.tensor([[0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 4]]).double(), [[0, 1, 2, 3]])
 
-    from torrey.mesh import TetMesh
-    from torrey.signal.cumulant import time_weights
-    from torrey.signal.operators import Operators
-    from torrey.signal.timing import timings
 
-    mesh = TetMesh(torch.tensor([[0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 4]]).double(), [[0, 1, 2, 3]])
-    acquisition = pgse(AXES[:1], big_delta=[10.0])
-    S, M = (m.toarray() for m in Operators.of(mesh, Tissue(), order=1).matrices)
+@pytest.mark.parametrize(
+    # the positions span the whole space of four nodes
+    ("mesh", "bound"),
+    [(ONE_TET, 1e-12), (spindoctor_mesh("bent_twisted"), 1e-9)],
+    ids=["one tet", "bent"],
+)
+def test_nothing_is_cut(mesh, bound):
+    """Against all modes of the mesh and the closed form in time."""
+    S, M = (m.toarray() for m in Operators.of(mesh, Tissue(diffusivity=D), order=1).matrices)
     rates, modes = eigh(S, M)
-    p = modes.T @ M @ mesh.vertices[:, 0].numpy()
-    weights = time_weights(timings(acquisition)[0][0], torch.from_numpy(rates.clip(0))).numpy()
-    exact = (p**2 * weights).sum() / (M.sum() * 25 * (10 - 5 / 3))
-    assert float(apparent_diffusion(mesh, Tissue(), acquisition)) == pytest.approx(exact, rel=1e-10)
+    p = modes.T @ M @ (mesh.vertices[:, 0].double() - mesh.vertices[:, 0].double().mean()).numpy()
+    ours = apparent_diffusion(mesh, Tissue(diffusivity=D), pgse(AXES[:1]))
+    exact = [gaussian_phase(rates[1:], p[1:] ** 2 / M.sum(), 5.0, Delta) for Delta in (10.0, 40.0)]
+    np.testing.assert_allclose(ours.numpy(), exact, rtol=0, atol=bound * D)
 
 
 def test_what_has_no_coefficient_is_refused():
