@@ -60,8 +60,9 @@ def test_b_values_come_back_from_the_gradients():
     some = mixed.subset([35, 0, 7])
     assert [some.waveforms[k] for k in some.waveform_of] == [Trapezoid(0.7), Pgse(), DoublePgse(2.0)]
     torch.testing.assert_close(some.bvals, torch.full((3,), 1000.0).double())
-    assert not mixed.is_pgse
-    assert mixed.subset(slice(0, 6)).is_pgse
+    mixed.subset(slice(0, 6)).require_pgse("here")
+    with pytest.raises(InputError, match=r"here: row 6 is DoublePgse\(pause=2.0\), expected pulsed"):
+        mixed.require_pgse("here")
 
 
 def test_pgse_is_what_it_was():

@@ -9,8 +9,18 @@ from signal_cases import coarse_on_purpose
 from test_compartments import halves
 
 from torrey.acquisition import Acquisition, CosineOgse, axisymmetric_encoding, pulse_train
+from torrey.errors import InputError
 from torrey.fem.reduced import ReducedModel
-from torrey.signal import BlochTorrey, MatrixFormalism, Tissue, simulate
+from torrey.signal import (
+    BlochTorrey,
+    Karger,
+    MatrixFormalism,
+    Tissue,
+    apparent_diffusion,
+    compartment_diffusion,
+    short_time_diffusion,
+    simulate,
+)
 from torrey.signal.one_axis import one_axis_signal
 from torrey.signal.three_axes import three_axes_signal
 
@@ -174,3 +184,17 @@ def test_vertices_of_a_permeable_mesh():
 
     ours, difference = derivatives(loss)
     assert ours == pytest.approx(difference, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        apparent_diffusion,
+        compartment_diffusion,
+        short_time_diffusion,
+        lambda mesh, tissue, a: Karger.of(mesh, tissue).signal([1.0, 1.0], a),
+    ],
+)
+def test_what_takes_pulses_only_says_so(use):
+    with pytest.raises(InputError, match=r"row 0 is FreeWaveform.*, expected pul"):
+        use(halves(), Tissue(), free(random_waveforms()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -293,17 +293,17 @@ class Acquisition:
         InputError
             Naming the first row that has another.
         """
+        self._require(what, "pulsed gradients (PGSE)", lambda waveform: type(waveform) is Pgse)
+
+    def require_pulses(self, what: str) -> None:
+        """Refuse gradients that turn in space for `what`, as `require_pgse` does."""
+        self._require(what, "pulses along one axis", lambda waveform: isinstance(waveform, AbstractPulses))
+
+    def _require(self, what: str, expected: str, fits: Callable[[AbstractWaveform], bool]) -> None:
         for k, waveform in enumerate(self.waveforms):
             rows = (self.waveform_of == k).nonzero()
-            if len(rows) and type(waveform) is not Pgse:
-                raise InputError(
-                    f"{what}: {row(int(rows[0]))} is {waveform}, expected pulsed gradients (PGSE)"
-                )
-
-    @property
-    def is_pgse(self) -> bool:
-        """Whether every measurement has plain pulsed gradients."""
-        return all(type(self.waveforms[k]) is Pgse for k in self.waveform_of.unique().tolist())
+            if len(rows) and not fits(waveform):
+                raise InputError(f"{what}: {row(int(rows[0]))} is {waveform}, expected {expected}")
 
     @property
     def n_measurements(self) -> int:

@@ -60,7 +60,7 @@ def chunks(count: int, floats_each: int) -> Iterator[slice]:
 
 def group_measurements(wave_vectors: Tensor, small_delta: Tensor, big_delta: Tensor) -> MeasurementGroups:
     """Group N measurements with `wave_vectors` (N, 3) rad/(µm ms), `small_delta` and `big_delta` (N,) ms."""
-    axes, signed = _signed_axes(wave_vectors)
+    axes, signed = signed_axes(wave_vectors)
     resting = signed == 0
     key = torch.cat([axes.round(decimals=_AXIS_DECIMALS), small_delta[:, None]], dim=1)
     key[resting] = _any_group_with(key, small_delta, resting)
@@ -82,7 +82,7 @@ def group_measurements(wave_vectors: Tensor, small_delta: Tensor, big_delta: Ten
     return MeasurementGroups(exact_axes, unique[:, 3], wave_number, pause, slot)
 
 
-def _signed_axes(wave_vectors: Tensor) -> tuple[Tensor, Tensor]:
+def signed_axes(wave_vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Split q (N, 3) into unit axes with a non-negative leading component and signed lengths."""
     length = wave_vectors.norm(dim=1)
     axes = torch.nn.functional.normalize(wave_vectors, dim=1, eps=1e-300)

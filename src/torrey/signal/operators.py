@@ -199,7 +199,8 @@ def _of(value: Tensor, compartments: Tensor) -> Tensor:
     return value if value.ndim == 0 else value[compartments]
 
 
-def _check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
+def check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
+    """Raise where `tissue` names other compartments than `mesh` has."""
     count = mesh.n_compartments
     if tissue.n_compartments not in (None, count):
         raise InputError(
@@ -215,7 +216,7 @@ def _check_compartments(mesh: TetMesh, tissue: Tissue) -> None:
 
 def _checked_split(mesh: TetMesh, tissue: Tissue) -> SplitMesh:
     """Split `mesh`, and refuse what `tissue` names and it does not have."""
-    _check_compartments(mesh, tissue)
+    check_compartments(mesh, tissue)
     split = split_compartments(mesh)
     for (i, j), kappa in tissue.permeability.items():
         _check_faces(kappa, split.between(i, j), f"permeability of {i} and {j}")
