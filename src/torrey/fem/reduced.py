@@ -88,7 +88,8 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
 def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, exact: bool) -> ReducedModel:
     """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
-    `exact` adds the out-of-span part to the derivative. Second derivatives raise.
+    `exact` adds the out-of-span part to the derivative, which may be taken in reverse and in forward mode.
+    Second derivatives raise.
     """
     return ReducedModel(*_Reduce.apply(*geometry, basis, exact))
 
@@ -97,14 +98,20 @@ def reduced_tangents(
     vertices: Tensor, coefficients: Coefficients, basis: ModalBasis, displacements: Tensor
 ) -> ReducedModel:
     """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm, with Φ held."""
-    space, Phi = basis.space, basis.vectors
+    space = basis.space
 
     def geometry(x: Tensor) -> ElementGeometry:
         return element_geometry(x, space, coefficients)
 
     centred = (vertices - basis.centroid).detach()
-    tangents = assemble(space, ElementGeometry(*pushforward(geometry, centred, displacements)))
-    P, n = len(displacements), Phi.shape[1]
+    return _along(basis, ElementGeometry(*pushforward(geometry, centred, displacements)))
+
+
+def _along(basis: ModalBasis, geometry: ElementGeometry) -> ReducedModel:
+    """Return the derivative of the reduced operators along P tangents of the `geometry`, with Φ held."""
+    space, Phi = basis.space, basis.vectors
+    tangents = assemble(space, geometry)
+    P, n = len(tangents.mass), Phi.shape[1]
     stacked = torch.cat([tangents.mass[:, None], tangents.stiffness[:, None], tangents.moments], dim=1)
     reduced = _reduce_pairs(space, stacked.flatten(0, 1), Phi).view(P, 5, n, n)
     dM, dS, dJ = reduced[:, 0], reduced[:, 1], reduced[:, 2:]
@@ -128,6 +135,15 @@ class _Reduce(torch.autograd.Function):
         basis: ModalBasis = ctx.basis
         cotangent = _pair_cotangent(basis, ReducedModel(rates, moments, start), exact=ctx.exact)
         return (*assemble_adjoint(basis.space, cotangent), None, None)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+        basis: ModalBasis = ctx.basis
+        geometry = ElementGeometry(*(t[None] for t in tangents[:-2]))
+        model = ReducedModel(*(t[0] for t in _along(basis, geometry)))
+        if ctx.exact and not basis.modes.complete:
+            model = _add_out_of_span(basis, geometry, model)
+        return tuple(model)
 
 
 def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> PairValues:
@@ -159,6 +175,22 @@ def _out_of_span(basis: ModalBasis, left: Tensor, start: Tensor) -> Tensor:
     force = 2 * sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
     force = force + np.outer(load, start.cpu().numpy())
     return torch.from_numpy(solve_out_of_span(basis.modes, force)).to(left)
+
+
+def _add_out_of_span(basis: ModalBasis, geometry: ElementGeometry, model: ReducedModel) -> ReducedModel:
+    """Add to a tangent of the reduced operators what dΦ outside the span makes of it.
+
+    (S − λM) dφ = −(dS − λ dM) φ there; of S̃ it changes nothing, its modes being orthogonal.
+    """
+    space, Phi = basis.space, basis.vectors.cpu().numpy()
+    tangents = assemble(space, geometry)
+    dM, dS = (space.matrix(values[0]) for values in (tangents.mass, tangents.stiffness))
+    force = dS @ Phi - dM @ Phi * basis.modes.values[: Phi.shape[1]]
+    X = -solve_out_of_span(basis.modes, force)
+    across = np.stack([(space.matrix(J) @ Phi).T @ X for J in basis.moments])
+    moments = _symmetric(torch.from_numpy(across).to(model.moments))
+    start = torch.from_numpy(X.T @ basis.modes.mass.sum(1)).to(model.magnetisation)
+    return ReducedModel(model.rates, model.moments + moments, model.magnetisation + start)
 
 
 def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:

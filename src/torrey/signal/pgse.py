@@ -10,6 +10,7 @@ so one pulse a measurement suffices, and the signal is real and not negative.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -105,22 +106,45 @@ class PgseSolution:
 
         Adjoint for each measurement; exactly that of the signals of sixth order.
         """
+
+        def along(part: _Part) -> Tensor:
+            pulse = replace(part.pulse, steps=part.pulse.steps[:_JACOBIAN_RUNS])
+            # that of this signal, not of the better one: else a mere translation would seem to change it
+            end, _ = pulse.propagate(self.model.magnetisation)
+            return self._along(part, tangents, self._cotangents(part._replace(pulse=pulse, end=end)))
+
+        return self._each(tangents, along)
+
+    def tangent(self, model: ReducedModel, wave_vectors: Tensor) -> Tensor:
+        """Return the derivative (N,) along tangents of the reduced `model` and of q (N, 3)."""
+        tangents = ReducedModel(*(t[None] for t in model))
+
+        def along(part: _Part) -> Tensor:
+            cotangent = self._cotangents(part)
+            turned = torch.einsum("gkij,cij->gkc", cotangent.position, self.model.moments)
+            return torch.cat([self._along(part, tangents, cotangent), turned], dim=2)
+
+        slopes = self._each(tangents, along)
+        return slopes[:, 0] + (slopes[:, 1:] * wave_vectors).sum(1)
+
+    def _each(self, tangents: ReducedModel, along: Callable[[_Part], Tensor]) -> Tensor:
+        """Return `along` (G, C, ·) of chunks of the measurements, as (N, ·)."""
         columns = []
         for whole in self.parts:
             each = _JACOBIAN_ARRAYS * whole.pause.shape[1] * tangents.rates[0].numel()
-            columns += [self._along(whole.select(few), tangents) for few in chunks(len(whole.axes), each)]
+            columns += [along(whole.select(few)) for few in chunks(len(whole.axes), each)]
         return self.groups.scatter(torch.cat(columns))
 
-    def _along(self, part: _Part, tangents: ReducedModel) -> Tensor:
+    def _cotangents(self, part: _Part) -> PulseCotangent:
+        """Return those of a unit cotangent of each measurement."""
+        start, ones = self.model.magnetisation, torch.ones_like(part.pause)
+        return _cotangent(part.pulse, part.pause, start, part.end, ones, each=True)
+
+    def _along(self, part: _Part, tangents: ReducedModel, cotangent: PulseCotangent) -> Tensor:
         """Return the derivatives (G, C, P) of the measurements of `part`."""
-        start = self.model.magnetisation
-        pulse = replace(part.pulse, steps=part.pulse.steps[:_JACOBIAN_RUNS])
-        # the cotangent of this signal, not of the better one: else a mere translation would seem to change it
-        end, _ = pulse.propagate(start)
-        cotangent = _cotangent(pulse, part.pause, start, end, torch.ones_like(part.pause), each=True)
         moments = torch.einsum("gc,pcij->gpij", part.axes, tangents.moments).flatten(2)
         along = cotangent.rates.flatten(2) @ tangents.rates.flatten(1).mT
-        along += pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ moments.mT)
+        along += part.pulse.wave_number[:, :, None] * (cotangent.position.flatten(2) @ moments.mT)
         along += cotangent.start @ tangents.magnetisation.mT
         return along
 
@@ -139,8 +163,13 @@ class _Pgse(torch.autograd.Function):
         model = ReducedModel(rates, moments, start)
         solution = PgseSolution.of(model, wave_vectors, small_delta, big_delta)
         ctx.save_for_backward(rates, moments, start)
-        ctx.groups, ctx.parts = solution.groups, solution.parts
+        ctx.groups, ctx.parts, ctx.solution = solution.groups, solution.parts, solution
         return solution.signal
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        solution: PgseSolution = ctx.solution
+        return solution.tangent(ReducedModel(*tangents[:3]), tangents[3])
 
     @staticmethod
     @once_differentiable
