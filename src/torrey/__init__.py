@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .signal import MatrixFormalism as MatrixFormalism
     from .signal import Tissue as Tissue
     from .signal.simulate import simulate as simulate
+    from .signal.simulate import simulate_batch as simulate_batch
 
     __version__: str
 
@@ -38,6 +39,7 @@ _HOMES = {
     "read_mesh": "mesh",
     "reconstruct": "inverse",
     "simulate": "signal",
+    "simulate_batch": "signal",
     "write_mesh": "mesh",
 }
 """The public names and the package each lives in."""
