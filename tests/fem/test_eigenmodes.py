@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import eigh
+from scipy.sparse import csc_array
 
 from torrey.errors import InputError
 from torrey.fem import eigenmodes
 from torrey.fem.assembly import assemble
 from torrey.fem.eigenmodes import SPLIT_MULTIPLET, lowest_modes
-from torrey.fem.factorise import factorise
+from torrey.fem.factorise import factorise, library
 from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.space import FunctionSpace
 from torrey.mesh import box, sphere
@@ -156,3 +157,15 @@ def test_factorise_solves(resolution):
     solve = factorise(A)
     np.testing.assert_allclose(solve(A @ x), x, rtol=0, atol=1e-10)
     np.testing.assert_allclose(solve(A @ x[:, 0]), x[:, 0], rtol=0, atol=1e-10)
+
+
+def test_libraries_agree(monkeypatch):
+    """CHOLMOD, where it is installed, against SuperLU; a complex matrix always goes to SuperLU."""
+    pytest.importorskip("sksparse.cholmod", reason="scikit-sparse is not installed (torrey[cholmod])")
+    S, M = matrices(sphere(3.0, resolution=9))
+    right = np.random.default_rng(0).normal(size=(M.shape[0], 3))
+    assert library() == "CHOLMOD"
+    here, turned = factorise(csc_array(S + 0.1 * M))(right), factorise(csc_array(S + 0.1j * M))(right)
+    monkeypatch.setattr("torrey.fem.factorise.library", lambda: "SuperLU")
+    np.testing.assert_allclose(here, factorise(csc_array(S + 0.1 * M))(right), rtol=0, atol=1e-10)
+    np.testing.assert_array_equal(turned, factorise(csc_array(S + 0.1j * M))(right))

@@ -7,34 +7,51 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, csc_matrix
 from scipy.sparse.linalg import splu
 
-_METIS_FROM = 2000
-"""Nodes from which the better order is worth its time."""
+Solve = Callable[[np.ndarray], np.ndarray]
+
+_ORDERED_FROM = 2000
+"""Nodes from which the better order, or a library made for symmetric matrices, is worth its time."""
 
 
-def factorise(matrix: csc_array) -> Callable[[np.ndarray], np.ndarray]:
+def factorise(matrix: csc_array) -> Solve:
     """Factorise `matrix` (n, n) and return x ↦ matrix⁻¹x for x of shape (n,) or (n, k).
 
-    SuperLU without pivoting, nodes ordered by METIS where the optional `pymetis` is installed (40 % less fill
-    than SciPy's minimum degree at 20 000 nodes) and by minimum degree otherwise. The answer is the same to
-    rounding.
+    CHOLMOD where the optional `scikit-sparse` is installed and the matrix is real: with an optimised BLAS a
+    quarter of the time at 55 000 nodes. Else SuperLU without pivoting, nodes ordered by METIS where the
+    optional `pymetis` is installed (40 % less fill than SciPy's minimum degree at 20 000 nodes) and by
+    minimum degree otherwise. The answer is the same to rounding.
     """
-    options = {"SymmetricMode": True}
-    if matrix.shape[0] < _METIS_FROM or importlib.util.find_spec("pymetis") is None:
-        factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
-        return factor.solve  # type: ignore[no-any-return]
+    if matrix.shape[0] < _ORDERED_FROM:
+        return _superlu(matrix, "MMD_AT_PLUS_A")
+    if library() == "CHOLMOD" and not np.iscomplexobj(matrix):
+        return _cholmod(matrix)
+    if importlib.util.find_spec("pymetis") is None:
+        return _superlu(matrix, "MMD_AT_PLUS_A")
     order = _nested_dissection(matrix.indptr.tobytes(), matrix.indices.tobytes(), matrix.indices.dtype.str)
     place = np.argsort(order)
-    permuted = csc_array(matrix[order][:, order])
-    factor = splu(permuted, permc_spec="NATURAL", diag_pivot_thresh=0.0, options=options)
+    solve = _superlu(csc_array(matrix[order][:, order]), "NATURAL")
+    return lambda right: solve(right.take(order, axis=0)).take(place, axis=0)
 
-    def solve(right: np.ndarray) -> np.ndarray:
-        solution: np.ndarray = factor.solve(right.take(order, axis=0)).take(place, axis=0)
-        return solution
 
-    return solve
+def library() -> str:
+    """Return which library factorises large real matrices: CHOLMOD or SuperLU."""
+    return "SuperLU" if importlib.util.find_spec("sksparse") is None else "CHOLMOD"
+
+
+def _superlu(matrix: csc_array, order: str) -> Solve:
+    options = {"SymmetricMode": True}
+    factor = splu(matrix, permc_spec=order, diag_pivot_thresh=0.0, options=options)
+    return factor.solve  # type: ignore[no-any-return]
+
+
+def _cholmod(matrix: csc_array) -> Solve:
+    from sksparse.cholmod import cholesky
+
+    factor = cholesky(csc_matrix(matrix), ordering_method="nesdis")
+    return factor.solve_A  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=4)

@@ -79,8 +79,9 @@ def simulate_batch(
     Parameters
     ----------
     meshes : sequence of B TetMesh
-        Of one connectivity or of several; of `vertices` (B, V, 3), `[mesh.with_vertices(v) for v in vertices]`
-        are such.
+        Of one connectivity or of several; for `vertices` (B, V, 3), `[mesh.with_vertices(v) for v in
+        vertices]`.
+
     tissue : Tissue or sequence of B Tissue
         One for all, or one each.
     acquisition, solver
