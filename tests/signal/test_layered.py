@@ -232,9 +232,13 @@ BAD = {
     "both": (
         CYLINDER,
         {"surface_relaxivity": {0: 0.1, 1: 0.1}, "diffusivity": [1.0, 2.0]},
-        "surface_relaxivity and several diffusivities",
+        "surface_relaxivity, expected none where diffusivities differ",
     ),
-    "oblique": (CYLINDER, {"diffusivity": [1.0, 2.0]}, "gradient of row 5 is oblique"),
+    "oblique": (
+        CYLINDER,
+        {"diffusivity": [1.0, 2.0]},
+        "gradient of row 5 is oblique, expected along or across",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,7 +42,7 @@ _ALIGNED = 1e-9
 class LayeredSphere:
     """Concentric spherical layers, the innermost a ball, with these outer `radii`, increasing, µm."""
 
-    radii: Sequence[float]
+    radii: tuple[float, ...]
 
     def __post_init__(self) -> None:
         _check_radii("LayeredSphere", self.radii)
@@ -54,6 +54,8 @@ class LayeredSphere:
 
     def signal(self, tissue: Tissue, acquisition: Acquisition, *, tolerance: float = 1e-8) -> Tensor:
         """Return ∫ρM (N,) at the echo time, µm³, to `tolerance` of ∫ρ, as `torrey.simulate` does on a mesh.
+
+        Not differentiable.
 
         Parameters
         ----------
@@ -77,7 +79,7 @@ class LayeredSphere:
                     f"LayeredSphere: surface_relaxivity of {compartment}, expected of the outermost, {last}"
                 )
         speed = float(tissue.surface_relaxivity.get(last, torch.zeros(())).detach())
-        layers = _layers("LayeredSphere", self.radii, tissue, speed)
+        layers = _layers("LayeredSphere", self.radii, tissue).with_wall(speed)
         pulses = Pulses.of(acquisition)
         modes_of = partial(_concentric, layers, 3)
         q = np.linalg.norm(pulses.q, axis=1)
@@ -88,7 +90,7 @@ class LayeredSphere:
 class LayeredCylinder:
     """Coaxial cylindrical layers along z with these outer `radii`, increasing, and flat ends, µm."""
 
-    radii: Sequence[float]
+    radii: tuple[float, ...]
     length: float
 
     def __post_init__(self) -> None:
@@ -105,7 +107,8 @@ class LayeredCylinder:
         """Return ∫ρM (N,) at the echo time, µm³, to `tolerance` of ∫ρ, as `torrey.simulate` does on a mesh.
 
         With one diffusivity the motions across and along the axis are independent, for any gradient. Where
-        diffusivities differ, gradients must lie along the axis or across it, and nothing may relax at walls.
+        diffusivities differ, gradients must lie along the axis or across it, and walls reflect. Not
+        differentiable.
 
         Parameters
         ----------
@@ -122,15 +125,16 @@ class LayeredCylinder:
         ConvergenceError
             When the modes that can be held do not reach the tolerance.
         """
-        speed = self._relaxivity(tissue)
-        layers = _layers("LayeredCylinder", self.radii, tissue, speed)
+        layers, speed = _layers("LayeredCylinder", self.radii, tissue), self._relaxivity(tissue)
         pulses = Pulses.of(acquisition)
         across, along = np.hypot(pulses.q[:, 0], pulses.q[:, 1]), np.abs(pulses.q[:, 2])
-        disc = partial(_signal, partial(_concentric, layers, 2), self.radii[-1])
+        disc = partial(_signal, partial(_concentric, layers.with_wall(speed), 2), self.radii[-1])
         if np.ptp(layers.diffusivity) == 0:
-            ends = Layers.one(self.length / 2, float(layers.diffusivity[0]), speed)
+            ends = Layers.one(self.length / 2, float(layers.diffusivity[0])).with_wall(speed)
             line = partial(_signal, partial(_concentric, ends, 1), self.length / 2)
             return torch.from_numpy(disc(across, pulses, tolerance) * line(along, pulses, tolerance))
+        if speed > 0:
+            raise InputError("LayeredCylinder: surface_relaxivity, expected none where diffusivities differ")
         oblique = np.minimum(across, along) > _ALIGNED * np.maximum(across, along)
         if oblique.any():
             raise InputError(
@@ -150,10 +154,6 @@ class LayeredCylinder:
             raise InputError(
                 f"LayeredCylinder: surface_relaxivity {given}, expected one value for all "
                 f"{len(self.radii)} layers, as the ends are walls of each"
-            )
-        if tissue.diffusivity.unique().numel() > 1:
-            raise InputError(
-                "LayeredCylinder: surface_relaxivity and several diffusivities, expected one of the two"
             )
         return given[0]
 
@@ -196,8 +196,8 @@ def pulsed_signal(modes: LayerModes, q: float, delta: float, Delta: float, lead:
     return float(np.sum(np.exp(-modes.rates * (Delta - delta)) * np.abs(after) ** 2))
 
 
-def _layers(name: str, radii: Sequence[float], tissue: Tissue, speed: float) -> Layers:
-    """Return the layers of `tissue`, the outermost wall with the relaxivity `speed`."""
+def _layers(name: str, radii: tuple[float, ...], tissue: Tissue) -> Layers:
+    """Return the layers of `tissue` with a reflecting outermost wall."""
     count = len(radii)
     if tissue.n_compartments not in (None, count):
         raise InputError(
@@ -222,10 +222,10 @@ def _layers(name: str, radii: Sequence[float], tissue: Tissue, speed: float) -> 
         for value in (tissue.diffusivity, 1 / tissue.T2, tissue.spin_density)
     )
     exchange = kappa * 2 * rho[:-1] * rho[1:] / (rho[:-1] + rho[1:])
-    return Layers(np.array(radii, dtype=float), D, rho, rate, exchange, speed * rho[-1])
+    return Layers(np.array(radii, dtype=float), D, rho, rate, exchange, 0.0)
 
 
-def _check_radii(name: str, radii: Sequence[float]) -> None:
+def _check_radii(name: str, radii: tuple[float, ...]) -> None:
     ends = [0.0, *radii]
     if len(radii) == 0 or not all(a < b < math.inf for a, b in itertools.pairwise(ends)):
         raise InputError(f"{name}: radii are {tuple(radii)}, expected positive, increasing numbers of µm")

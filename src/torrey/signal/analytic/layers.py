@@ -13,8 +13,8 @@ wall, of radius R. The position couples neighbouring orders,
     X = cₙ ∫ρ r u v r^(d−1) dr,   cₙ² = (n + 1)(n + d − 2)/((2n + d)(2n + d − 2)),   c₀² = 1/d.
 
 u is rⁿ times a polynomial in r² in the innermost layer, as regular functions are, and a polynomial in each
-other. All integrals are Gauss sums, exact for these polynomials, so that the number of functions is all that
-is approximate, and the error falls faster than any power of it.
+other. The integrals are Gauss sums, exact for polynomials and, at so many points, to rounding for the 1/r of
+a disc. So the number of functions is all that is approximate, and the error falls faster than any power of it.
 
 Grebenkov, J. Magn. Reson. 205, 181 (2010), who takes the same modes from the roots of determinants of Bessel
 functions; Zernike, Physica 1, 689 (1934), for the functions of the innermost layer.
@@ -34,6 +34,10 @@ from .modes import MOST_MODES, Array
 
 _SPHERES = {1: 2.0, 2: 2 * math.pi, 3: 4 * math.pi}
 """Measure of the unit sphere in d dimensions."""
+
+
+_MORE_POINTS = 30
+"""Of Gauss, beyond those that polynomials need."""
 
 
 class Layers(NamedTuple):
@@ -59,10 +63,14 @@ class Layers(NamedTuple):
     uptake: float
 
     @classmethod
-    def one(cls, radius: float, diffusivity: float, uptake: float = 0.0) -> Layers:
-        """Return a single layer of unit density without relaxation inside."""
+    def one(cls, radius: float, diffusivity: float) -> Layers:
+        """Return a single layer of unit density without relaxation."""
         one = np.ones(1)
-        return cls(radius * one, diffusivity * one, one, 0 * one, np.zeros(0), uptake)
+        return cls(radius * one, diffusivity * one, one, 0 * one, np.zeros(0), 0.0)
+
+    def with_wall(self, relaxivity: float) -> Layers:
+        """Return the same layers with an outermost wall of this surface relaxivity, µm/ms."""
+        return self._replace(uptake=relaxivity * float(self.density[-1]))
 
 
 class LayerModes(NamedTuple):
@@ -85,8 +93,7 @@ def layer_modes(layers: Layers, *, dimension: int, highest_order: int, functions
     count = 2 if dimension == 1 else highest_order + 1
     if count * len(layers.radii) * functions > MOST_MODES:
         return None
-    # the largest degree that is integrated is 4·functions + 2n + d
-    grid = _Grid.of(layers, dimension, points=2 * functions + count + 2)
+    grid = _Grid.of(layers, dimension, points=2 * functions + count + _MORE_POINTS)
     orders = [_radial_modes(layers, grid, n, dimension, functions) for n in range(count)]
     size = len(orders[0].rates)
     position = np.zeros((count, size, count, size))
@@ -110,7 +117,7 @@ def axial_modes(layers: Layers, length: float, *, functions: int, along: int) ->
     """
     if 2 * along * len(layers.radii) * functions > MOST_MODES:
         return None
-    grid = _Grid.of(layers, 2, points=2 * functions + 3)
+    grid = _Grid.of(layers, 2, points=2 * functions + _MORE_POINTS)
     across = _radial_modes(layers, grid, 0, 2, functions)
     ends = layer_modes(Layers.one(length / 2, 1.0), dimension=1, highest_order=1, functions=along)
     assert ends is not None
