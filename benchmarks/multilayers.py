@@ -27,7 +27,7 @@ from torrey.signal.analytic import LayeredCylinder, LayeredSphere
 
 X, _, Z = torch.eye(3).double()
 OBLIQUE = (X + Z) / 2**0.5
-RUNS = ((1, 6), (1, 12), (2, 4))
+RUNS = ((1, 6), (1, 10), (2, 4))
 """Order of the elements, and n."""
 
 

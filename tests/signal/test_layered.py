@@ -73,7 +73,7 @@ UNEQUAL = Layers(
 @pytest.mark.parametrize("dimension", [2, 3])
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_rates_are_the_roots_of_the_determinant_and_none_is_missing(dimension, n):
-    modes = layer_modes(UNEQUAL, dimension=dimension, highest_order=n, functions=16)
+    modes = layer_modes(UNEQUAL, dimension=dimension, highest_order=n, functions=18)
     rates = np.sort(modes.rates.reshape(n + 1, -1)[n])
     # the least lie below the relaxation of the middle layer, with an imaginary wave number there
     grid = np.geomspace(0.03, 40.0, 2000)
@@ -82,7 +82,7 @@ def test_rates_are_the_roots_of_the_determinant_and_none_is_missing(dimension, n
     case = (UNEQUAL, dimension, n)
     roots = [brentq(determinant, grid[i], grid[i + 1], args=case, xtol=1e-14) for i in change]
     assert len(roots) >= 8
-    # measured 2e-10 for the highest and 1e-12 for the others
+    # measured 1e-10 for the highest and 1e-12 for most
     np.testing.assert_allclose(rates[rates < 40], roots, rtol=1e-9)
 
 

@@ -12,9 +12,10 @@ wall, of radius R. The position couples neighbouring orders,
 
     X = cₙ ∫ρ r u v r^(d−1) dr,   cₙ² = (n + 1)(n + d − 2)/((2n + d)(2n + d − 2)),   c₀² = 1/d.
 
-u is rⁿ times a polynomial in r² in the innermost layer, as regular functions are, and a polynomial in each
-other. The integrals are Gauss sums, exact for polynomials and, at so many points, to rounding for the 1/r of
-a disc. So the number of functions is all that is approximate, and the error falls faster than any power of it.
+u is rⁿ times a polynomial in r² in the innermost layer, as regular functions are, and a polynomial in log r
+in each other, where functions singular at the centre of a small core are smooth. Integrals are Gauss sums, so
+many that they are exact to rounding. The number of functions is all that is approximate, and the error falls
+faster than any power of it.
 
 Grebenkov, J. Magn. Reson. 205, 181 (2010), who takes the same modes from the roots of determinants of Bessel
 functions; Zernike, Physica 1, 689 (1934), for the functions of the innermost layer.
@@ -37,7 +38,7 @@ _SPHERES = {1: 2.0, 2: 2 * math.pi, 3: 4 * math.pi}
 
 
 _MORE_POINTS = 30
-"""Of Gauss, beyond those that polynomials need."""
+"""Of Gauss, beyond those that polynomials of r need."""
 
 
 class Layers(NamedTuple):
@@ -139,9 +140,13 @@ class _Grid(NamedTuple):
     @classmethod
     def of(cls, layers: Layers, dimension: int, *, points: int) -> _Grid:
         s, w = legendre.leggauss(points)
-        half = np.diff(layers.radii, prepend=0.0)[:, None] / 2
-        r = layers.radii[:, None] + half * (s - 1)
-        return cls(r, (layers.density[:, None] * half * w * r ** (dimension - 1)).ravel())
+        # dr/r or, in the innermost layer, dr over ds
+        half = np.diff(np.log(layers.radii), prepend=0.0)[:, None] / 2
+        r = layers.radii[:, None] * np.exp(half * (s - 1))
+        r[0] = layers.radii[0] * (1 + s) / 2
+        dr = half * r
+        dr[0] = layers.radii[0] / 2
+        return cls(r, (layers.density[:, None] * dr * w * r ** (dimension - 1)).ravel())
 
     def each(self, values: Array) -> Array:
         """Return the `values` (L,) of the layers at all points."""
@@ -182,9 +187,10 @@ def _functions(radii: Array, r: Array, beta: float, n: int, count: int) -> tuple
     u, slope = _regular(r[0] / radii[0], beta, n, count)
     values, slopes = [u], [slope / radii[0]]
     for a, b, points in zip(radii[:-1], radii[1:], r[1:], strict=True):
-        s = (2 * points - a - b) / (b - a)
+        half = np.log(b / a) / 2
+        s = 1 + np.log(points / b) / half
         values.append(legendre.legvander(s, count - 1).T)
-        slopes.append(2 / (b - a) * legendre.legval(s, legendre.legder(np.eye(count))))
+        slopes.append(legendre.legval(s, legendre.legder(np.eye(count))) / (half * points))
     return block_diag(*values), block_diag(*slopes)
 
 
