@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from torrey.errors import InputError
-from torrey.mesh import box, cylinder, sphere, sphere_in_box, summarise_quality, validate
+from torrey.mesh import (
+    box,
+    cylinder,
+    layered_cylinder,
+    layered_sphere,
+    sphere,
+    sphere_in_box,
+    summarise_quality,
+    validate,
+)
 from torrey.mesh.compartments import split_compartments
 
 
@@ -100,3 +109,79 @@ def test_sphere_in_box(radius, side, resolution):
 def test_a_ball_that_does_not_fit_is_refused(radius, side):
     with pytest.raises(InputError, match="expected a ball that fits the cube"):
         sphere_in_box(radius, side)
+
+
+LAYERED = {
+    "sphere": lambda radii, n: layered_sphere(radii, resolution=n),
+    "cylinder": lambda radii, n: layered_cylinder(radii, 7.0, n_rings=n, n_layers=3),
+}
+VOLUMES = {
+    "sphere": lambda radius: 4 / 3 * math.pi * radius**3,
+    "cylinder": lambda radius: 7 * math.pi * radius**2,
+}
+
+
+@pytest.mark.parametrize("shape", LAYERED)
+@pytest.mark.parametrize(
+    ("radii", "n", "least_quality"),
+    [
+        ((2.3,), 3, 0.3),
+        ((3.1, 5.0), 4, 0.4),
+        ((2.1, 2.6, 5.3), 6, 0.25),
+        ((0.2, 5.0), 6, 0.05),
+        ((4.7, 5.0), 6, 0.15),
+    ],
+)
+def test_layers_are_valid_and_have_the_volumes_of_the_smooth_ones(shape, radii, n, least_quality):
+    mesh = LAYERED[shape](radii, n)
+    assert validate(mesh).ok
+    assert float(mesh.quality.min()) > least_quality
+    inside = 0.0
+    for c, radius in enumerate(radii):
+        inside += float(mesh.volumes[mesh.compartments == c].sum())
+        assert inside == pytest.approx(VOLUMES[shape](radius), rel=1e-12)
+    assert mesh.vertices.mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", LAYERED)
+def test_layers_touch_their_neighbours_on_round_interfaces(shape):
+    radii, n = (2.0, 3.0, 5.0), 10
+    mesh = LAYERED[shape](radii, n)
+    split = split_compartments(mesh)
+    axes = 3 if shape == "sphere" else 2
+    distance = mesh.vertices[:, :axes].norm(dim=1)
+    assert set(map(tuple, split.sides.tolist())) == {(0, 1), (1, 2)}
+    for c in (0, 1):
+        corners = split.interfaces[split.between(c, c + 1)]
+        # the facets, through which the compartments see each other, have the layer's count and one distance
+        layer = round(n * radii[c] / radii[-1])
+        assert len(corners) == (20 * layer**2 if shape == "sphere" else 3 * 2 * 6 * layer)
+        r = distance[split.parent[corners.unique()]]
+        assert float(r.max() - r.min()) < 1e-12
+        # outside of the smooth interface, by the share that the facets cut off
+        assert 1 < float(r.mean()) / radii[c] < 1 + 3 / layer**2
+    outermost = split.walls[split.wall_compartments == 2]
+    assert float(distance[split.parent[outermost.unique()]].max()) == float(distance.max())
+    assert (len(outermost) == len(split.walls)) == (shape == "sphere")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: layered_sphere(()), r"layered_sphere: radii are \(\), expected positive, increasing"),
+        (lambda: layered_sphere((3.0, 3.0)), r"radii are \(3.0, 3.0\), expected positive, increasing"),
+        (lambda: layered_sphere((0.0, 3.0)), r"radii are \(0.0, 3.0\)"),
+        (lambda: layered_sphere((1.0, math.nan)), "radii are"),
+        (lambda: layered_sphere((1.0, 2.0), resolution=1), "resolution is 1, expected at least 2"),
+        (lambda: layered_sphere((4.9, 5.0), resolution=2), "resolution is 2, expected more for compartments"),
+        (lambda: layered_cylinder((2.0, 1.0), 5.0), r"layered_cylinder: radii are \(2.0, 1.0\)"),
+        (lambda: layered_cylinder((1.0, math.inf), 5.0), "radii are"),
+        (lambda: layered_cylinder((1.0, 2.0), -5.0), "length is -5.0"),
+        (lambda: layered_cylinder((1.0, 2.0), 5.0, n_layers=0), "n_layers is 0"),
+        (lambda: layered_cylinder((1.0, 2.0, 3.0), 5.0, n_rings=2), "n_rings is 2, expected at least 3"),
+        (lambda: layered_cylinder((4.99, 5.0), 5.0, n_rings=4), "n_rings is 4, expected more"),
+    ],
+)
+def test_impossible_layers_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make()

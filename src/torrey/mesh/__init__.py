@@ -11,6 +11,8 @@ from .disc import disc as disc
 from .embedded import sphere_in_box as sphere_in_box
 from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
+from .layered import layered_cylinder as layered_cylinder
+from .layered import layered_sphere as layered_sphere
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality

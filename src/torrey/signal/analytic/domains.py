@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from ...acquisition import Acquisition
 from ...errors import ConvergenceError, InputError
+from .cases import Pulses, of_each_case
 from .modes import MOST_MODES, Array, Modes, ball_modes, disc_modes, interval_modes
 
 ModesOf = Callable[[float, int], Modes | None]
@@ -50,10 +50,13 @@ class Slab:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, pulses = _columns(acquisition, diffusivity)
+        pulses = _pulses(acquisition, diffusivity)
         weighting = pulses.delta**2 * (pulses.Delta - pulses.delta / 3)
-        free = np.exp(-diffusivity * (q[:, 1] ** 2 + q[:, 2] ** 2) * weighting)
-        along = _restricted(interval_modes, self.thickness, q[:, 0], pulses, tolerance)
+        free = np.exp(-diffusivity * (pulses.q[:, 1:] ** 2).sum(axis=1) * weighting)
+        q = np.abs(pulses.q[:, 0])
+        along = _restricted(
+            interval_modes, self.thickness, q, pulses, diffusivity=diffusivity, tolerance=tolerance
+        )
         return torch.from_numpy(free * along)
 
 
@@ -75,10 +78,14 @@ class Cylinder:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, pulses = _columns(acquisition, diffusivity)
-        transverse = np.hypot(q[:, 0], q[:, 1])
-        across = _restricted(disc_modes, self.radius, transverse, pulses, tolerance)
-        along = _restricted(interval_modes, self.length, q[:, 2], pulses, tolerance)
+        pulses = _pulses(acquisition, diffusivity)
+        transverse, axial = np.hypot(pulses.q[:, 0], pulses.q[:, 1]), np.abs(pulses.q[:, 2])
+        across = _restricted(
+            disc_modes, self.radius, transverse, pulses, diffusivity=diffusivity, tolerance=tolerance
+        )
+        along = _restricted(
+            interval_modes, self.length, axial, pulses, diffusivity=diffusivity, tolerance=tolerance
+        )
         return torch.from_numpy(across * along)
 
 
@@ -98,32 +105,26 @@ class Sphere:
 
     def attenuation(self, acquisition: Acquisition, diffusivity: float, *, tolerance: float = 1e-8) -> Tensor:
         """Return S/S(0) (N,) without relaxation, for `diffusivity` in µm²/ms, to `tolerance`."""
-        q, pulses = _columns(acquisition, diffusivity)
-        length = np.linalg.norm(q, axis=1)
-        values = _restricted(ball_modes, self.radius, length, pulses, tolerance)
-        return torch.from_numpy(values)
+        pulses = _pulses(acquisition, diffusivity)
+        q = np.linalg.norm(pulses.q, axis=1)
+        return torch.from_numpy(
+            _restricted(ball_modes, self.radius, q, pulses, diffusivity=diffusivity, tolerance=tolerance)
+        )
 
 
-class _Pulses(NamedTuple):
-    """δ and Δ (N,), ms, and the diffusivity, µm²/ms."""
+def _restricted(
+    modes_of: ModesOf, size: float, q: Array, pulses: Pulses, *, diffusivity: float, tolerance: float
+) -> Array:
+    """Return the factor (N,) of the motion along the gradient, `q` (N,) being its wave number there."""
 
-    delta: Array
-    Delta: Array
-    diffusivity: float
+    def value(*case: float) -> float:
+        return _converged(modes_of, size, case, diffusivity, tolerance)
 
-
-def _restricted(modes_of: ModesOf, size: float, q: Array, pulses: _Pulses, tolerance: float) -> Array:
-    """Return the factor (N,) of the motion along the gradient, `q` (N,) being its wave vector there."""
-    # Directions of a shell repeat the same |q| to rounding; one exponential serves them all.
-    keys = np.stack((np.abs(q), pulses.delta, pulses.Delta), axis=1)
-    rounded = np.array([[float(f"{x:.14g}") for x in key] for key in keys])
-    cases, member = np.unique(rounded, axis=0, return_inverse=True)
-    values = [_converged(modes_of, size, case, pulses.diffusivity, tolerance) for case in cases.tolist()]
-    return np.array(values)[member.ravel()]
+    return of_each_case(value, q, pulses.delta, pulses.Delta)
 
 
 def _converged(
-    modes_of: ModesOf, size: float, case: list[float], diffusivity: float, tolerance: float
+    modes_of: ModesOf, size: float, case: Sequence[float], diffusivity: float, tolerance: float
 ) -> float:
     q, delta, _ = case
     phase = q * size * delta
@@ -164,14 +165,10 @@ def pulsed_attenuation(modes: Modes, size: float, case: Sequence[float], *, diff
     return float(np.sum(np.exp(-rates * (big_delta - small_delta)) * np.abs(after) ** 2))
 
 
-def _columns(acquisition: Acquisition, diffusivity: float) -> tuple[Array, _Pulses]:
-    acquisition.require_pgse("closed form")
-    """Return wave vectors (N, 3) and pulses as arrays."""
+def _pulses(acquisition: Acquisition, diffusivity: float) -> Pulses:
     if not (math.isfinite(diffusivity) and diffusivity > 0):
         raise InputError(f"diffusivity: expected positive and finite (µm²/ms), got {diffusivity:g}")
-    columns = (acquisition.wave_vectors, acquisition.small_delta, acquisition.big_delta)
-    q, delta, Delta = (column.detach().cpu().double().numpy() for column in columns)
-    return q, _Pulses(delta, Delta, diffusivity)
+    return Pulses.of(acquisition)
 
 
 def _check_length(name: str, value: float) -> None:
