@@ -48,6 +48,7 @@ PUBLIC = {
     "shape",
     "signal",
     "simulate",
+    "simulate_batch",
     "write_mesh",
 }
 
