@@ -25,8 +25,8 @@ _ENVELOPE_OF_EDGE = 1 / 50
 _ENVELOPE_OF_GAP = 1 / 8
 """The same, over the smallest gap of a packing."""
 
-_VOLUME = 0.01
-"""Relative departure of a volume that is warned of."""
+_PERCENT = 1.0
+"""Departure of a volume that is warned of."""
 
 
 def cells(surfaces: Sequence[Surface], *, edge_length: float, extracellular: Extracellular) -> TetMesh:
@@ -164,13 +164,13 @@ def _warn_of_volumes(mesh: TetMesh, walls: Sequence[Surface]) -> None:
         around = [j for j in order[:place] if inside(walls[j], walls[k].vertices[:1].numpy())[0]]
         if around:
             expected[around[-1]] -= enclosed[k]
-    deviation = volumes / expected - 1
+    deviation = 100 * (volumes / expected - 1)
     worst = int(deviation.abs().argmax())
-    if float(deviation[worst].abs()) > _VOLUME:
+    if float(deviation[worst].abs()) > _PERCENT:
         warnings.warn(
-            f"cells: the volume of compartment {worst} departs by {100 * float(deviation[worst]):+.1f} % from the "
-            f"{float(expected[worst]):.4g} µm³ between its surfaces; ask for a smaller edge_length, and look "
-            "for surfaces that cross",
+            f"cells: the volume of compartment {worst} departs by {float(deviation[worst]):+.1f} % from "
+            f"the {float(expected[worst]):.4g} µm³ between its surfaces; ask for a smaller edge_length, and "
+            "look for surfaces that cross",
             AccuracyWarning,
             stacklevel=3,
         )

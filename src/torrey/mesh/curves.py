@@ -79,4 +79,6 @@ class Polygon:
         """Return the points (k, 2) on the sides."""
         corner = parameters.astype(int)
         along = (parameters - corner)[:, None]
-        return (1 - along) * self.corners[corner] + along * self.corners[(corner + 1) % len(self.corners)]
+        end = (corner + 1) % len(self.corners)
+        points: np.ndarray = (1 - along) * self.corners[corner] + along * self.corners[end]
+        return points

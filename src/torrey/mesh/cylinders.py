@@ -27,9 +27,9 @@ def cylinders(
 ) -> TetMesh:
     """Return the parallel cylinders of `packing` along z, and the space around them.
 
-    The cross-section is triangulated by Delaunay refinement, with smaller triangles in narrow gaps, and swept.
-    Every cylinder has exactly the volume of the smooth one, as has the square around them; all compartments
-    share their vertices where they touch.
+    The cross-section is triangulated by Delaunay refinement, finer in narrow gaps, and swept. Every cylinder
+    has exactly the volume of the smooth one, as has the square around them; compartments share their vertices
+    where they touch.
 
     Parameters
     ----------

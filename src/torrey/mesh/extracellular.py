@@ -124,14 +124,15 @@ class WrapAround:
         return _equidistant(outer[0], min(edge_length, self.margin))
 
     def surface(self, cells: Sequence[Surface], edge_length: float) -> Surface:
-        """Return the triangles of the wrap, from a grid of half the margin."""
+        """Return the triangles of the wrap, from a grid as fine as the margin or `edge_length`."""
         trees = [cKDTree(_samples(cell, _GRID * self.margin)) for cell in cells]
 
         def level(points: np.ndarray) -> np.ndarray:
             return self._level(np.stack([tree.query(points)[0] for tree in trees], axis=1))
 
         lower, upper = _extent(_points(cells), 0.0, self._reach(len(cells)))
-        parts = _parts(isosurface(level, lower, upper, _GRID * self.margin))
+        spacing = min(edge_length, self.margin)
+        parts = _parts(isosurface(level, lower, upper, spacing))
         # distances are those to surfaces, so the wrap has walls inside large cells too, turned inwards
         outer = [part for part in parts if float(part.enclosed_volume) > 0]
         self._require_one(len(outer))
@@ -143,12 +144,13 @@ class WrapAround:
 
     def _reach(self, n_cells: int) -> float:
         """Return a distance from `n_cells` cells at which the level is positive whatever their places."""
-        return self.margin * (1.1 + math.log(n_cells))
+        return self.margin * (2 + math.log(n_cells))
 
     def _require_one(self, n_parts: int) -> None:
         if n_parts != 1:
             raise InputError(
-                f"WrapAround: falls into {n_parts} parts with margin {self.margin}, expected one: a wider margin"
+                f"WrapAround: falls into {n_parts} parts with margin {self.margin}, expected one: "
+                "a wider margin"
             )
 
 

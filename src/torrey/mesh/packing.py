@@ -108,7 +108,11 @@ def pack_cylinders(
 
 
 def pack_spheres(radii: object, *, volume_fraction: float, gap: float, generator: torch.Generator) -> Packing:
-    """Return balls at random places of a cube; as `pack_cylinders`, and 0.5 is reached within seconds."""
+    """Return balls at random places of a cube, as `pack_cylinders` does discs of a square.
+
+    Walls keep few balls from packing densely: with a gap of a twentieth of the radius 50 equal balls reach
+    0.46, and 200 reach 0.5.
+    """
     return _pack(radii, volume_fraction, gap, generator, "pack_spheres", dimension=3)
 
 
@@ -132,9 +136,7 @@ def _pack(
     if not (gap > 0 and math.isfinite(gap)):
         raise InputError(f"{what}: gap is {gap}, expected a positive number of µm")
     side = float((_unit_ball(dimension) * (radius**dimension).sum() / fraction) ** (1 / dimension))
-    aim = gap + _ABOVE * radius.mean()
-    reach = side / 2 - radius - aim
-    if reach.min() < 0:
+    if side / 2 <= radius.max() + gap + _ABOVE * radius.mean():
         raise InputError(
             f"{what}: a cell of radius {radius.max():.3g} does not fit the side of {side:.3g} µm with its "
             "gaps, expected more cells or a smaller fraction"
@@ -143,7 +145,7 @@ def _pack(
     centres = side * (start.numpy() - 0.5)
     size, step = 0.0, 1.0
     while step > _LEAST_GROWTH:
-        grown = _grown(centres, min(1, size + step) * radius, aim, side, gap, generator)
+        grown = _grown(centres, min(1, size + step) * radius, gap, side, generator)
         if grown is None:
             step /= 2
             continue
@@ -151,22 +153,20 @@ def _pack(
         if size == 1:
             return Packing(torch.from_numpy(centres), torch.from_numpy(radius), side)
     raise ConvergenceError(
-        f"{what}: reached the volume fraction {size**dimension * fraction:.3f}, asked for {fraction}; expected "
-        "a smaller fraction or gap, or more cells, which fit the walls better"
+        f"{what}: reached the volume fraction {size**dimension * fraction:.3f}, asked for {fraction}; "
+        "expected a smaller fraction or gap, or more cells, which fit the walls better"
     )
 
 
 def _grown(
-    centres: np.ndarray, radius: np.ndarray, gap: float, side: float, least: float, generator: torch.Generator
+    centres: np.ndarray, radius: np.ndarray, gap: float, side: float, generator: torch.Generator
 ) -> np.ndarray | None:
-    """Return centres (n, d) at which cells of `radius` (n,) are `least` apart, or None where none are found.
-
-    They are relaxed from the given ones towards the wider `gap`, and shaken where they get stuck.
-    """
-    reach = side / 2 - radius - gap
+    """Return centres (n, d) at which cells of `radius` (n,) keep the `gap`, or None where none are found."""
+    aim = gap + _ABOVE * radius.mean()
+    reach = side / 2 - radius - aim
     for _ in range(_SHAKES):
-        centres = _relaxed(np.clip(centres, -reach[:, None], reach[:, None]), radius, gap, reach)
-        if _smallest_gap(centres, radius, side) >= least:
+        centres = _relaxed(np.clip(centres, -reach[:, None], reach[:, None]), radius, aim, reach)
+        if _smallest_gap(centres, radius, side) >= gap:
             return centres
         shake = torch.randn(centres.shape, generator=generator, dtype=torch.float64).numpy()
         centres = centres + _SHAKE * radius.mean() * shake
@@ -198,7 +198,8 @@ def _relaxed(start: np.ndarray, radius: np.ndarray, gap: float, reach: np.ndarra
         bounds=np.stack([-bound, bound], axis=1),
         options={"maxiter": 5000, "maxfun": 10000, "ftol": 0.0, "gtol": 1e-3 * _ABOVE * radius.mean()},
     )
-    return found.x.reshape(start.shape)
+    relaxed: np.ndarray = found.x.reshape(start.shape)
+    return relaxed
 
 
 def _smallest_gap(centres: np.ndarray, radius: np.ndarray, side: float) -> float:

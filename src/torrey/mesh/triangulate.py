@@ -105,14 +105,16 @@ def _split(curves: Sequence[Curve], parameters: Sequence[np.ndarray], split: np.
 def _diametral(points: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return centres (E, 2) and radii (E,) of the circles over `edges` as diameter."""
     a, b = points[edges[:, 0]], points[edges[:, 1]]
-    return (a + b) / 2, np.linalg.norm(b - a, axis=1) / 2 * _INSIDE
+    radius: np.ndarray = np.linalg.norm(b - a, axis=1) / 2 * _INSIDE
+    return (a + b) / 2, radius
 
 
 def _encroached(points: np.ndarray, edges: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return which of `edges` (E,) have one of `others` (k, 2) in their circle."""
     middle, radius = _diametral(points, edges)
     nearest, _ = cKDTree(others).query(middle)
-    return nearest < radius
+    encroached: np.ndarray = nearest < radius
+    return encroached
 
 
 def _encroaching(points: np.ndarray, edges: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -129,17 +131,19 @@ def _delaunay(points: np.ndarray) -> np.ndarray:
     area = _areas(points[triangles])
     triangles[area < 0] = triangles[area < 0][:, [1, 0, 2]]
     lengths = np.linalg.norm(points[triangles] - points[np.roll(triangles, 1, axis=1)], axis=2)
-    return triangles[np.abs(area) > _FLAT * lengths.max(1) ** 2]
+    solid: np.ndarray = triangles[np.abs(area) > _FLAT * lengths.max(1) ** 2]
+    return solid
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:
     """Return signed areas (T,) of triangles (T, 3, 2)."""
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    return (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
+    areas: np.ndarray = (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
+    return areas
 
 
 def _regions(triangles: np.ndarray, edges: np.ndarray, parameters: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Return the curve directly around each triangle (T,), −1 outside of all; None where an edge is missing."""
+    """Return the curve directly around each triangle (T,), −1 outside; None where an edge is missing."""
     n = int(triangles.max()) + 1
     forward = (triangles * n + np.roll(triangles, -1, axis=1)).ravel()
     backward = (np.roll(triangles, -1, axis=1) * n + triangles).ravel()
@@ -162,7 +166,8 @@ def _regions(triangles: np.ndarray, edges: np.ndarray, parameters: Sequence[np.n
     n_parts, part = connected_components(graph, directed=False)
     within = np.full(n_parts, -1)
     within[part[borders // 3]] = np.repeat(np.arange(len(parameters)), [len(p) for p in parameters])
-    return within[part]
+    region: np.ndarray = within[part]
+    return region
 
 
 def _new_points(corners: np.ndarray, edge_length: float) -> np.ndarray:
@@ -175,7 +180,8 @@ def _new_points(corners: np.ndarray, edge_length: float) -> np.ndarray:
     radius = np.linalg.norm(offset, axis=1)
     shortest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).min(1)
     bad = (radius > _RADIUS_TO_EDGE * shortest) | (radius > _RADIUS_TO_SIZE * edge_length)
-    centres, radius = (corners[:, 0] + offset)[bad], radius[bad]
+    centres: np.ndarray = (corners[:, 0] + offset)[bad]
+    radius = radius[bad]
     if len(centres) == 0:
         return centres
     order = np.argsort(-radius)
@@ -185,7 +191,8 @@ def _new_points(corners: np.ndarray, edge_length: float) -> np.ndarray:
     close = np.linalg.norm(centres[first] - centres[second], axis=1) < radius[first]
     keep = np.ones(len(centres), dtype=bool)
     keep[second[close]] = False
-    return centres[keep]
+    centres = centres[keep]
+    return centres
 
 
 def _smoothed(
@@ -195,7 +202,7 @@ def _smoothed(
     region: np.ndarray,
     parameters: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the triangulation with points inside at the mean of their neighbours where triangles gain by it."""
+    """Return the triangulation with points off the curves nearer to the middle of their neighbours."""
     for _ in range(_SMOOTHINGS):
         moved = _towards_neighbours(points, triangles, edges)
         again = _delaunay(moved)
@@ -232,4 +239,5 @@ def _towards_neighbours(points: np.ndarray, triangles: np.ndarray, edges: np.nda
 def _quality(corners: np.ndarray) -> np.ndarray:
     """Return 4√3·area/Σ(edge²) of triangles (T, 3, 2): 1 equilateral, 0 flat, negative inverted."""
     squares = ((corners - np.roll(corners, 1, axis=1)) ** 2).sum((1, 2))
-    return 4 * math.sqrt(3) * _areas(corners) / squares
+    quality: np.ndarray = 4 * math.sqrt(3) * _areas(corners) / squares
+    return quality
