@@ -22,12 +22,16 @@ from .level_set import contours, isosurface
 from .packing import Packing
 from .surface import Surface
 from .templates import box, sphere
+from .winding import inside
 
 _ROUNDNESS = 0.1
 """Share of the margin by which chords of an outline may cut it."""
 
 _GRID = 0.5
-"""Spacing of the grid that finds a tight wrap, over the margin."""
+"""Spacing of the grid that finds the outline of a tight wrap, and of points on cells, over the margin."""
+
+_COARSE = 2.0
+"""Spacing of the grid that finds its surface, over the margin: a finer surface makes many small tets."""
 
 
 class Extracellular(Protocol):
@@ -124,16 +128,20 @@ class WrapAround:
         return _equidistant(outer[0], min(edge_length, self.margin))
 
     def surface(self, cells: Sequence[Surface], edge_length: float) -> Surface:
-        """Return the triangles of the wrap, from a grid as fine as the margin or `edge_length`."""
+        """Return the triangles of the wrap, from a grid of `edge_length` or twice the margin."""
         trees = [cKDTree(_samples(cell, _GRID * self.margin)) for cell in cells]
 
         def level(points: np.ndarray) -> np.ndarray:
-            return self._level(np.stack([tree.query(points)[0] for tree in trees], axis=1))
+            distance = [
+                np.where(inside(cell, points), -1, 1) * tree.query(points)[0]
+                for cell, tree in zip(cells, trees, strict=True)
+            ]
+            return self._level(np.stack(distance, axis=1))
 
         lower, upper = _extent(_points(cells), 0.0, self._reach(len(cells)))
-        spacing = min(edge_length, self.margin)
+        spacing = min(edge_length, _COARSE * self.margin)
         parts = _parts(isosurface(level, lower, upper, spacing))
-        # distances are those to surfaces, so the wrap has walls inside large cells too, turned inwards
+        # walls of pockets are turned inwards
         outer = [part for part in parts if float(part.enclosed_volume) > 0]
         self._require_one(len(outer))
         return outer[0]

@@ -45,7 +45,7 @@ def contours(function: Function, lower: np.ndarray, upper: np.ndarray, spacing: 
 def isosurface(function: Function, lower: np.ndarray, upper: np.ndarray, spacing: float) -> Surface:
     """Return the closed surface on which `function` of points (n, 3) vanishes, the negative side inside.
 
-    Surface nets: one vertex in each cell of a grid that the surface crosses, amid its crossings with the edges
+    Surface nets: a vertex in each cell of a grid that the surface crosses, amid its crossings with the edges
     of the cell, and a quadrilateral around each edge that it crosses, cut along its shorter diagonal (Gibson,
     MICCAI 1998, LNCS 1496, 888). Where only a diagonal of a square of the grid is inside, the square's other
     two corners count as inside too, so that no more than two triangles meet in an edge. The grid spans

@@ -31,7 +31,8 @@ _RADIUS_TO_SIZE = 0.65
 _FLAT = 1e-9
 """Area over the longest edge squared under which a triangle on the hull is flat to round-off."""
 
-_MOST_ROUNDS = 400
+_SHORTEST = 1e-4
+"""Edge of a curve over the wanted edge length at which curves count as touching."""
 
 _SMOOTHINGS = 8
 
@@ -61,9 +62,11 @@ def triangulate(curves: Sequence[Curve], edge_length: float) -> tuple[np.ndarray
     """
     parameters = [curve.start(edge_length) for curve in curves]
     free = np.empty((0, 2))
-    for _ in range(_MOST_ROUNDS):
+    while True:
         points = np.concatenate([*(c.at(p) for c, p in zip(curves, parameters, strict=True)), free])
         edges = _curve_edges(parameters)
+        if np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1).min() < _SHORTEST * edge_length:
+            break
         split = _encroached(points, edges, points)
         if not split.any():
             triangles = _delaunay(points)
@@ -78,7 +81,7 @@ def triangulate(curves: Sequence[Curve], edge_length: float) -> tuple[np.ndarray
             free = np.concatenate([free, centres[~_encroaching(points, edges, centres)]])
         parameters = _split(curves, parameters, split)
     raise MeshError(
-        f"triangulate: no end of refinement at {len(points)} points, expected curves that do not touch"
+        f"triangulate: no end of refinement after {len(points)} points, expected curves that do not touch"
     )
 
 
