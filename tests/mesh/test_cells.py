@@ -1,6 +1,7 @@
 import importlib.util
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,13 +51,13 @@ def touching(mesh):
 @pytest.fixture(scope="module")
 def packed():
     return pack_spheres(
-        [1.0, 1.3, 0.8, 1.1], volume_fraction=0.3, gap=0.15, generator=torch.Generator().manual_seed(0)
+        [3.0, 3.9, 2.4, 3.3], volume_fraction=0.2, gap=0.45, generator=torch.Generator().manual_seed(0)
     )
 
 
 @pytest.fixture(scope="module")
 def packed_mesh(packed):
-    return spheres(packed, edge_length=0.7)
+    return spheres(packed, edge_length=2.1)
 
 
 @needs_mesher
@@ -83,15 +84,16 @@ def test_walls_of_a_ball_lie_on_one_sphere(packed, packed_mesh):
 
 @needs_mesher
 def test_signals_of_closed_balls_are_the_mean_of_exact_ones(packed, packed_mesh):
-    acquisition = Acquisition.pgse([2000.0, 9000.0], [[1.0, 0, 0]] * 2, small_delta=5.0, big_delta=15.0)
+    acquisition = Acquisition.pgse([2000.0], [[1.0, 0, 0]], small_delta=5.0, big_delta=15.0)
     tissue = Tissue(diffusivity=2.0, spin_density=[1.0, 1.0, 1.0, 1.0, 1e-9])
-    ours = simulate(packed_mesh, tissue, acquisition, solver=MatrixFormalism(modes=40)).real
+    ours = simulate(packed_mesh, tissue, acquisition, solver=MatrixFormalism(modes=100)).real
     exact = sum(
         4 / 3 * math.pi * r**3 * Sphere(r).attenuation(acquisition, 2.0) for r in packed.radii.tolist()
     )
     volume = float((4 / 3 * math.pi * packed.radii**3).sum())
-    assert float(exact[1]) / volume < 0.95
-    assert float((ours - exact).abs().max()) / volume < 2e-3
+    assert float(exact) / volume < 0.9  # so that the signals say something about the radii
+    # first-order elements with edges of two thirds of a radius: 3e-3 measured
+    assert float((ours - exact).abs()) / volume < 6e-3
 
 
 @needs_mesher
@@ -110,8 +112,9 @@ def test_a_nucleus_lies_in_its_cell():
 
 @needs_mesher
 def test_surfaces_that_cross_are_warned_of():
+    cubes = [box_surface(np.full(3, k), np.full(3, k + 2.0)) for k in (0.0, 1.5)]
     with pytest.warns(AccuracyWarning, match="look for surfaces that cross"):
-        cells(balls(1.2, 1.0, 0.9), edge_length=1.0, extracellular=BoxAround(0.5))
+        cells(cubes, edge_length=1.0, extracellular=BoxAround(0.5))
 
 
 def test_a_hull_around_two_balls_is_a_capsule():
@@ -145,10 +148,7 @@ def test_points_inside_a_surface_are_found():
 
 
 def test_box_surface_is_closed():
-    lower, upper = (
-        torch.tensor([0.0, 1.0, 2.0]).double().numpy(),
-        torch.tensor([1.0, 3.0, 5.0]).double().numpy(),
-    )
+    lower, upper = np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0])
     surface = box_surface(lower, upper)
     require_closed(surface)
     assert float(surface.enclosed_volume) == pytest.approx(6)

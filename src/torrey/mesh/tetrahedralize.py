@@ -121,7 +121,7 @@ def run_ftetwild(
     """
     arguments = {
         "optimize": True,
-        "skip_simplify": everywhere,
+        "skip_simplify": False,
         "edge_length_over_diagonal": 0.05,
         "edge_length": edge_length or 0.0,  # zero: the line above holds
         "envelope_over_diagonal": envelope,
