@@ -35,7 +35,10 @@ def contours(function: Function, lower: np.ndarray, upper: np.ndarray, spacing: 
     apex, next_, last = (triangles[np.arange(len(triangles)), (first + k) % 3] for k in range(3))
     ends = np.stack([np.stack([apex, next_], axis=1), np.stack([apex, last], axis=1)], axis=1)
     ends[inside.sum(1) == 2] = ends[inside.sum(1) == 2][:, ::-1]
-    crossings, index = _crossings(points, value, ends.reshape(-1, 2))
+    crossed, index = np.unique(np.sort(ends.reshape(-1, 2), axis=1), axis=0, return_inverse=True)
+    low, high = value[crossed].T
+    share = (low / (low - high))[:, None]
+    crossings = (1 - share) * points[crossed[:, 0]] + share * points[crossed[:, 1]]
     start, end = index.reshape(-1, 2).T
     following = np.empty(len(crossings), dtype=int)
     following[start] = end
@@ -102,24 +105,16 @@ _SQUARE = ((0, 0), (1, 0), (1, 1), (0, 1))
 """Corners of a square in turn."""
 
 
-def _crossings(points: np.ndarray, value: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the linear interpolant vanishes on each of `edges` (E, 2) once, and which one each is."""
-    unique, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    a, b = unique.T
-    share = (value[a] / (value[a] - value[b]))[:, None]
-    return (1 - share) * points[a] + share * points[b], index.ravel()
-
-
 def _cycles(following: np.ndarray) -> list[np.ndarray]:
     """Return the cycles of a permutation (n,)."""
     seen = np.zeros(len(following), dtype=bool)
     cycles = []
-    for start in range(len(following)):
-        cycle = []
-        while not seen[start]:
-            seen[start] = True
-            cycle.append(start)
-            start = int(following[start])  # noqa: PLW2901
+    for first in range(len(following)):
+        cycle, place = [], first
+        while not seen[place]:
+            seen[place] = True
+            cycle.append(place)
+            place = following[place]
         if cycle:
             cycles.append(np.array(cycle))
     return cycles

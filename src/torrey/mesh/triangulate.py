@@ -32,7 +32,7 @@ _FLAT = 1e-9
 """Area over the longest edge squared under which a triangle on the hull is flat to round-off."""
 
 _SHORTEST = 1e-4
-"""Edge of a curve over the wanted edge length at which curves count as touching."""
+"""Distance of two points over the wanted edge length at which curves count as touching."""
 
 _SMOOTHINGS = 8
 
@@ -65,7 +65,7 @@ def triangulate(curves: Sequence[Curve], edge_length: float) -> tuple[np.ndarray
     while True:
         points = np.concatenate([*(c.at(p) for c, p in zip(curves, parameters, strict=True)), free])
         edges = _curve_edges(parameters)
-        if np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1).min() < _SHORTEST * edge_length:
+        if cKDTree(points).query(points, k=2)[0][:, 1].min() < _SHORTEST * edge_length:
             break
         split = _encroached(points, edges, points)
         if not split.any():
@@ -147,7 +147,7 @@ def _areas(corners: np.ndarray) -> np.ndarray:
 
 def _regions(triangles: np.ndarray, edges: np.ndarray, parameters: Sequence[np.ndarray]) -> np.ndarray | None:
     """Return the curve directly around each triangle (T,), −1 outside; None where an edge is missing."""
-    n = int(triangles.max()) + 1
+    n = int(max(triangles.max(), edges.max())) + 1
     forward = (triangles * n + np.roll(triangles, -1, axis=1)).ravel()
     backward = (np.roll(triangles, -1, axis=1) * n + triangles).ravel()
     order = np.argsort(forward)
@@ -177,8 +177,8 @@ def _new_points(corners: np.ndarray, edge_length: float) -> np.ndarray:
     """Return circumcentres (k, 2) of triangles (T, 3, 2) to be split, none within the circle of a larger."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     square = np.stack([(a * a).sum(1), (b * b).sum(1)], axis=1)
-    rotated = np.stack([b[:, 1] * square[:, 0] - a[:, 1] * square[:, 1],
-                        a[:, 0] * square[:, 1] - b[:, 0] * square[:, 0]], axis=1)  # fmt: skip
+    across = b * square[:, :1] - a * square[:, 1:]
+    rotated = np.stack([across[:, 1], -across[:, 0]], axis=1)
     offset = rotated / (4 * _areas(corners))[:, None]
     radius = np.linalg.norm(offset, axis=1)
     shortest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).min(1)
