@@ -13,11 +13,13 @@ from torrey.mesh import (
     Packing,
     Surface,
     WrapAround,
+    box,
     cells,
     pack_spheres,
     sphere,
     spheres,
 )
+from torrey.mesh.cells import _EXCESS
 from torrey.mesh.compartments import split_compartments
 from torrey.mesh.extracellular import box_surface
 from torrey.mesh.tetrahedralize import require_closed
@@ -82,6 +84,11 @@ def test_walls_of_a_ball_lie_on_one_sphere(packed, packed_mesh):
         assert 1 < float(distance.mean() / packed.radii[k]) < 1.03
 
 
+@pytest.mark.parametrize("n", [3, 5, 9])
+def test_vertices_of_a_ball_lie_as_far_outside_as_gaps_count_with(n):
+    assert float(sphere(1.0, resolution=n).vertices.norm(dim=1).max()) - 1 < _EXCESS / n**2
+
+
 @needs_mesher
 def test_signals_of_closed_balls_are_the_mean_of_exact_ones(packed, packed_mesh):
     acquisition = Acquisition.pgse([2000.0], [[1.0, 0, 0]], small_delta=5.0, big_delta=15.0)
@@ -115,6 +122,15 @@ def test_surfaces_that_cross_are_warned_of():
     cubes = [box_surface(np.full(3, k), np.full(3, k + 2.0)) for k in (0.0, 1.5)]
     with pytest.warns(AccuracyWarning, match="look for surfaces that cross"):
         cells(cubes, edge_length=1.0, extracellular=BoxAround(0.5))
+
+
+def test_a_compartment_that_the_mesher_leaves_empty_is_named(monkeypatch):
+    around = box((4.0, 4.0, 4.0), (4, 4, 4))
+    made = (around.vertices.numpy(), around.tets.numpy())
+    monkeypatch.setitem(cells.__globals__, "run_ftetwild", lambda *_, **__: made)
+    cube = box_surface(-np.ones(3), np.ones(3))
+    with pytest.raises(MeshError, match="no tets in compartment 0"):
+        cells([cube, cube], edge_length=1.0, extracellular=BoxAround(1.0))
 
 
 def test_a_hull_around_two_balls_is_a_capsule():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..errors import AccuracyWarning, InputError
+from ..errors import AccuracyWarning, InputError, MeshError
 from .extracellular import Extracellular, box_surface
 from .packing import Packing
 from .surface import Surface, boundary_triangles
@@ -24,6 +24,12 @@ _ENVELOPE_OF_EDGE = 1 / 50
 
 _ENVELOPE_OF_GAP = 1 / 8
 """The same, over the smallest gap of a packing."""
+
+_EXCESS = 0.185
+"""How far the vertices of a ball of n layers lie outside the smooth one, over radius/n²."""
+
+_EXCESS_OF_GAP = 1 / 5
+"""How far they may, over the smallest gap of a packing."""
 
 _PERCENT = 1.0
 """Departure of a volume that is warned of."""
@@ -107,7 +113,8 @@ def spheres(packing: Packing, *, edge_length: float, extracellular: Extracellula
         raise InputError("spheres: expected a packing of balls in a cube, got one of discs in a square")
     walls = []
     for centre, radius in zip(packing.centres, packing.radii.tolist(), strict=True):
-        ball = sphere(radius, resolution=max(3, math.ceil(radius / edge_length))).surface
+        layers = max(3, radius / edge_length, math.sqrt(_EXCESS * radius / (_EXCESS_OF_GAP * packing.gap)))
+        ball = sphere(radius, resolution=math.ceil(layers)).surface
         walls.append(Surface(ball.vertices + centre, ball.triangles))
     half = np.full(3, packing.side / 2)
     walls.append(
@@ -131,6 +138,12 @@ def _meshed(name: str, walls: Sequence[Surface], edge_length: float, envelope: f
     region = np.full(len(tets), -1)
     for k in _outermost_first(walls):
         region[inside(walls[k], middle)] = k
+    missing = sorted(set(range(len(walls))) - set(region.tolist()))
+    if missing:
+        raise MeshError(
+            f"{name}: no tets in compartment {missing[0]}, expected some: a smaller edge_length, and "
+            "surfaces apart from each other"
+        )
     used, compact = np.unique(tets[region >= 0], return_inverse=True)
     points = points[used]
     # a box is met to rounding, not to the envelope

@@ -15,6 +15,7 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from ..errors import InputError
@@ -32,6 +33,9 @@ _GRID = 0.5
 
 _COARSE = 2.0
 """Spacing of the grid that finds its surface, over the margin: a finer surface makes many small tets."""
+
+_CHUNK = 1_000_000
+"""Pairs of a point and a cell at once."""
 
 
 class Extracellular(Protocol):
@@ -118,8 +122,8 @@ class WrapAround:
         centres, radii = _discs(packing)
 
         def level(points: np.ndarray) -> np.ndarray:
-            distance = np.linalg.norm(points[:, None] - centres, axis=2) - radii
-            return self._level(distance)
+            parts = np.array_split(points, 1 + len(points) * len(centres) // _CHUNK)
+            return np.concatenate([self._level(cdist(part, centres) - radii) for part in parts])
 
         lower, upper = _extent(centres, radii, self._reach(len(radii)))
         curves = contours(level, lower, upper, _GRID * self.margin)
