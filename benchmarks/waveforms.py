@@ -2,10 +2,10 @@
 
     python benchmarks/waveforms.py
 
-A bent tube of radius 2 µm and length 12 µm, 333 vertices, D 2 µm²/ms, in default settings. Error over S(0): the
-largest of eight measurements with b to 4 000 s/mm², against time stepping on the same mesh to 1e-6. Seconds for 60
-measurements, and for the derivative of their sum in every sample of the waveforms and every vertex (modes held
-fixed). Best of two.
+A bent tube of radius 2 µm and length 12 µm, 333 vertices, D 2 µm²/ms, in default settings. Error over
+S(0): the largest of eight measurements with b to 4 000 s/mm², against time stepping on the same mesh to 1e-6.
+Seconds for 60 measurements, and for the derivative of their sum in every sample of the waveforms and every
+vertex (modes held fixed). Best of two.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Tetrahedral meshes: the value, its files, templates and deformations. Lengths in µm."""
 
+from .cells import cells as cells
+from .cells import spheres as spheres
+from .cylinders import cylinders as cylinders
 from .deform import AbstractDeformation as AbstractDeformation
 from .deform import Bead as Bead
 from .deform import Bend as Bend
@@ -9,10 +12,17 @@ from .deform import Twist as Twist
 from .deform import deform as deform
 from .disc import disc as disc
 from .embedded import sphere_in_box as sphere_in_box
+from .extracellular import BoxAround as BoxAround
+from .extracellular import HullAround as HullAround
+from .extracellular import WrapAround as WrapAround
 from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
 from .layered import layered_cylinder as layered_cylinder
 from .layered import layered_sphere as layered_sphere
+from .packing import Packing as Packing
+from .packing import gamma_radii as gamma_radii
+from .packing import pack_cylinders as pack_cylinders
+from .packing import pack_spheres as pack_spheres
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality

@@ -24,7 +24,7 @@ from .surface_files import open_edges, triangle_edges
 from .tetmesh import TetMesh
 from .validate import require_valid
 
-_ENVELOPE = 1e-3
+ENVELOPE = 1e-3
 """How far the boundary may depart from the surface, as a fraction of the bounding-box diagonal."""
 
 
@@ -58,7 +58,7 @@ def tetrahedralize(surface: Surface, *, edge_length: float | None = None) -> Tet
         raise InputError(f"tetrahedralize: edge_length is {edge_length}, expected a positive number of µm")
     require_closed(surface)
     vertices = surface.vertices.detach().cpu().double()
-    points, tets = _run_ftetwild(vertices.numpy(), surface.triangles.cpu().numpy(), edge_length)
+    points, tets = run_ftetwild(vertices.numpy(), surface.triangles.cpu().numpy(), edge_length)
     if len(tets) == 0:
         raise MeshError(
             f"tetrahedralize: no tets inside the {len(surface.triangles)} triangles, expected some"
@@ -105,15 +105,26 @@ def _refuse(edges: Tensor, name: str, what: str, why: str) -> None:
         raise MeshError(f"{name}: {what}: {n} edge(s) (first: vertices {first}) with {why}")
 
 
-def _run_ftetwild(
-    vertices: np.ndarray, triangles: np.ndarray, edge_length: float | None
+def run_ftetwild(
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    edge_length: float | None,
+    *,
+    envelope: float = ENVELOPE,
+    everywhere: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (V, 3) and tets (T, 4), of either orientation, inside the surface of `triangles` (F, 3).
+
+    The boundary departs from the surface by less than `envelope`, a fraction of the bounding-box diagonal.
+    With `everywhere` the tets around the surface are returned too, and the surface may have several parts,
+    which all remain.
+    """
     arguments = {
         "optimize": True,
         "skip_simplify": False,
         "edge_length_over_diagonal": 0.05,
         "edge_length": edge_length or 0.0,  # zero: the line above holds
-        "envelope_over_diagonal": _ENVELOPE,
+        "envelope_over_diagonal": envelope,
         "stop_energy": 10.0,
         "coarsen": False,
         "num_threads": 1,
@@ -121,7 +132,7 @@ def _run_ftetwild(
         "loglevel": 6,
         "quiet": True,
         "vtk_ordering": False,
-        "disable_filtering": False,
+        "disable_filtering": everywhere,
         "sizing_vertices": np.empty((0, 3)),
         "sizing_tets": np.empty((0, 4), dtype=np.int32),
         "sizing_values": np.empty(0),
