@@ -11,12 +11,15 @@ from .disc import disc as disc
 from .embedded import sphere_in_box as sphere_in_box
 from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
+from .neuron import neuron_mesh as neuron_mesh
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
 from .surface import Surface as Surface
 from .surface_files import read_surface as read_surface
 from .surface_files import write_surface as write_surface
+from .swc import Morphology as Morphology
+from .swc import read_swc as read_swc
 from .sweep import sweep_connectivity as sweep_connectivity
 from .templates import box as box
 from .templates import cylinder as cylinder
