@@ -15,6 +15,8 @@ from .neuron import neuron_mesh as neuron_mesh
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
+from .repair import RepairReport as RepairReport
+from .repair import repair as repair
 from .surface import Surface as Surface
 from .surface_files import read_surface as read_surface
 from .surface_files import write_surface as write_surface
