@@ -14,9 +14,9 @@ import torch
 
 from ..errors import InputError
 from .cone_grid import ConeGrid, cone_grid
-from .faces import same_rows, tet_faces
 from .round_cones import cones_of
 from .stuffing import flattened, stuff
+from .surface import boundary_faces
 from .swc import Morphology
 from .tetmesh import TetMesh
 from .validate import require_valid
@@ -72,10 +72,8 @@ def _bulged(vertices: np.ndarray, tets: np.ndarray, parents: np.ndarray, grid: C
     A triangle with corners on a smooth surface lies below it by a quadratic function, whose mean is that at
     the middles of the edges. Vertices are moved along their normal by the mean depth of their triangles.
     """
-    faces = tet_faces(torch.as_tensor(tets))
-    number, counts = same_rows(faces)
-    outer = (counts[number] == 1).numpy()
-    triangles, owner = faces.numpy()[outer], np.repeat(parents[np.flatnonzero(outer) // 4], 3)
+    triangles, of_tet = (found.numpy() for found in boundary_faces(torch.as_tensor(tets)))
+    owner = np.repeat(parents[of_tet], 3)
     for _ in range(_BULGES):
         corners = vertices[triangles]
         middles = (corners + np.roll(corners, -1, axis=1)) / 2
