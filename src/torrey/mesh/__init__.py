@@ -17,6 +17,10 @@ from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
 from .repair import RepairReport as RepairReport
 from .repair import repair as repair
+from .summary import MeshSummary as MeshSummary
+from .summary import SurfaceSummary as SurfaceSummary
+from .summary import summarise as summarise
+from .summary import summarise_surface as summarise_surface
 from .surface import Surface as Surface
 from .surface_files import read_surface as read_surface
 from .surface_files import write_surface as write_surface

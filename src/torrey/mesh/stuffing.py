@@ -23,7 +23,7 @@ SNAP = 0.3
 """Share of an edge under which a vertex is drawn to the place where the edge crosses the surface."""
 
 WORST = 0.05
-"""A tet whose quality drawing its corners would take below this is left as it was, and cut."""
+"""Where drawing a vertex leaves a tet of a quality below this, the edges at the vertex are cut instead."""
 
 _EDGES = np.array(list(combinations(range(4), 2)))
 _STRIDE = 2**31
@@ -68,6 +68,8 @@ def stuff(vertices: np.ndarray, tets: np.ndarray, depth: Depth) -> tuple[np.ndar
     ends, owner = ends[crossing], owner[crossing]
     share = _crossings(vertices[ends], inside[ends[:, 0]], owner, depth)
     drawn, edge = _nearest_cut(ends, share)
+    # not nearer to a vertex that stays than SNAP
+    cuts = _at(vertices[ends], share.clip(SNAP, 1 - SNAP))
     while True:
         moved = vertices.copy()
         moved[drawn] = _at(vertices[ends[edge]], share[edge])
@@ -76,15 +78,14 @@ def stuff(vertices: np.ndarray, tets: np.ndarray, depth: Depth) -> tuple[np.ndar
             sign = np.where(inside, -1, 1)
             sign[drawn] = 0
             parts, parents = _cut(tets, sign, ends, len(vertices))
-            refused = _pinched(parts)
+            points = np.concatenate([moved, cuts])
+            parts = _positive(points, parts)
+            flat = tet_quality(torch.as_tensor(points), torch.as_tensor(parts)).numpy() < WORST
+            refused = np.union1d(tets[parents[flat]], _pinched(parts))
         keep = ~np.isin(drawn, refused)
         if keep.all():
-            break
+            return points, parts, parents
         drawn, edge = drawn[keep], edge[keep]
-    # not nearer to a vertex that stayed than SNAP
-    cuts = _at(vertices[ends], share.clip(SNAP, 1 - SNAP))
-    points = np.concatenate([moved, cuts])
-    return points, _positive(points, parts), parents
 
 
 def _edges(tets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
