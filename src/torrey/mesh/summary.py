@@ -50,7 +50,7 @@ class MeshSummary:
                     for i, (volume, area) in enumerate(sizes)
                 ),
                 *(f"interface {i}-{j}  {area:.5g} µm²" for (i, j), area in self.interface_areas.items()),
-                f"quality        {q.minimum:.3g} worst (tet {q.worst_tet}), {q.mean:.3g} mean; a regular tet has 1",
+                f"quality        {q.minimum:.3g} worst (tet {q.worst_tet}), {q.mean:.3g} mean (regular 1)",
                 f"edges          {q.shortest_edge:.3g} … {q.longest_edge:.3g} µm, {q.mean_edge:.3g} mean",
                 "fit for simulation",
             ]
