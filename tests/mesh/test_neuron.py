@@ -56,10 +56,17 @@ def test_a_cell_body_with_a_neurite_has_the_volume_of_ball_and_rod(radius):
     assert mesh.validate().ok
     # the ball is coarse, 2 triangles to a radius, and within 0.4 % of its volume
     assert float(mesh.volume) == pytest.approx(ball + rod, rel=0.006)
-    beyond = mesh.vertices[mesh.tets].mean(1)[:, 0] > body + 1
-    own = math.pi * radius**2 * (length - body - 1) + 2 / 3 * math.pi * radius**3
+    corners = mesh.vertices[mesh.tets]
+    middle = corners.mean(1)
+    own = math.pi * radius**2 * (length - body) + 2 / 3 * math.pi * radius**3
     # whole tets on either side of the plane
-    assert float(mesh.volumes[beyond].sum()) == pytest.approx(own, rel=0.02 + radius / 14)
+    assert float(mesh.volumes[middle[:, 0] > body].sum()) == pytest.approx(own, rel=0.03)
+    # where it leaves the body its tets are as small as elsewhere; the diagonal of a cube is √3 of its edge
+    leaving = (middle[:, 0] > body - radius / 2) & (middle[:, 0] < body + radius)
+    leaving &= middle[:, 1:].norm(dim=1) < radius
+    edges = (corners[:, :, None] - corners[:, None]).norm(dim=-1).flatten(1).amax(1)
+    assert leaving.sum() > 20
+    assert float(edges[leaving].max()) < 1.1 * math.sqrt(3) * 0.8 * radius
 
 
 def test_three_points_that_stand_for_a_ball_are_a_ball():

@@ -15,7 +15,7 @@ import torch
 from ..errors import InputError
 from .cone_grid import ConeGrid, cone_grid
 from .round_cones import cones_of
-from .stuffing import flattened, stuff
+from .stuffing import WORST, quality, stuff
 from .surface import boundary_faces
 from .swc import Morphology
 from .tetmesh import TetMesh
@@ -81,8 +81,11 @@ def _bulged(vertices: np.ndarray, tets: np.ndarray, parents: np.ndarray, grid: C
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         area = np.linalg.norm(normal, axis=1)
         moved = vertices - _mean_step(triangles, normal, area, area * depth, n=len(vertices))
-        while len(flat := flattened(vertices, moved, tets)):
-            moved[flat] = vertices[flat]
+        before, after = quality(vertices, tets), quality(moved, tets)
+        while (worse := (after < WORST) & (after < before)).any():
+            stay = np.unique(tets[worse])
+            moved[stay] = vertices[stay]
+            after = quality(moved, tets)
         vertices = moved
     return vertices
 

@@ -71,21 +71,23 @@ def stuff(vertices: np.ndarray, tets: np.ndarray, depth: Depth) -> tuple[np.ndar
     # not nearer to a vertex that stays than SNAP
     cuts = _at(vertices[ends], share.clip(SNAP, 1 - SNAP))
     while True:
-        moved = vertices.copy()
-        moved[drawn] = _at(vertices[ends[edge]], share[edge])
-        refused = flattened(vertices, moved, tets[inside[tets].any(1)])
-        if not len(refused):
-            sign = np.where(inside, -1, 1)
-            sign[drawn] = 0
-            parts, parents = _cut(tets, sign, ends, len(vertices))
-            points = np.concatenate([moved, cuts])
-            parts = _positive(points, parts)
-            flat = tet_quality(torch.as_tensor(points), torch.as_tensor(parts)).numpy() < WORST
-            refused = np.union1d(tets[parents[flat]], _pinched(parts))
-        keep = ~np.isin(drawn, refused)
+        sign = np.where(inside, -1, 1)
+        sign[drawn] = 0
+        parts, parents = _cut(tets, sign, ends, len(vertices))
+        points = np.concatenate([vertices, cuts])
+        parts = _positive(points, parts)
+        points[drawn] = _at(vertices[ends[edge]], share[edge])
+        # negative where drawing vertices turned a tet inside out
+        bad = quality(points, parts) < WORST
+        keep = ~np.isin(drawn, np.union1d(tets[parents[bad]], _pinched(parts)))
         if keep.all():
             return points, parts, parents
         drawn, edge = drawn[keep], edge[keep]
+
+
+def quality(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
+    """Return the quality (T,) of `tets` (T, 4) over `points`, negative where inverted."""
+    return tet_quality(torch.as_tensor(points), torch.as_tensor(tets)).numpy()
 
 
 def _edges(tets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,16 +126,6 @@ def _nearest_cut(ends: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.nd
     order = order[away[order] < SNAP]
     drawn, first = np.unique(ends.T.ravel()[order], return_index=True)
     return drawn, order[first] % len(ends)
-
-
-def flattened(vertices: np.ndarray, moved: np.ndarray, tets: np.ndarray) -> np.ndarray:
-    """Return the vertices of those `tets` whose quality falls below WORST as `vertices` become `moved`."""
-    before, after = (
-        tet_quality(torch.as_tensor(x), torch.as_tensor(tets)).numpy() for x in (vertices, moved)
-    )
-    after = after * np.sign(before)
-    worse: np.ndarray = np.unique(tets[(after < WORST) & (after < np.abs(before))])
-    return worse
 
 
 def _cut(tets: np.ndarray, sign: np.ndarray, ends: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
