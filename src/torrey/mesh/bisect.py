@@ -12,9 +12,10 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-_EDGES = np.array(list(combinations(range(4), 2)))
+EDGES = np.array(list(combinations(range(4), 2)))
+"""Corners (6, 2) of the edges of a tet."""
+
 _STRIDE = 2**31
-"""Key of an edge (a, b): a · 2³¹ + b."""
 
 _CHILDREN = {
     1: ((0, 4, 2, 3), (1, 4, 2, 3)),
@@ -54,8 +55,7 @@ def bisect(mesh: Bisection, marked: np.ndarray) -> Bisection:
         cut, longest = np.flatnonzero(marked), _cut_edges(tets[marked], kinds[marked])
         new = np.setdiff1d(longest, keys)
         number = np.concatenate([middles, len(vertices) + np.arange(len(new))])
-        ends = np.stack([new // _STRIDE, new % _STRIDE], axis=1)
-        vertices = np.concatenate([vertices, vertices[ends].mean(1)])
+        vertices = np.concatenate([vertices, vertices[edge_ends(new)].mean(1)])
         keys = np.concatenate([keys, new])
         order = np.argsort(keys)
         keys, middles = keys[order], number[order]
@@ -65,18 +65,24 @@ def bisect(mesh: Bisection, marked: np.ndarray) -> Bisection:
         kinds = np.concatenate([kinds[~marked], half_kinds])
         parents = np.concatenate([parents[~marked], parents[cut], parents[cut]])
         marked = np.zeros(len(tets), dtype=bool)
-        for i, j in _EDGES:
-            marked |= _contains(keys, _key(tets[:, i], tets[:, j]))
+        for i, j in EDGES:
+            marked |= _contains(keys, edge_key(tets[:, i], tets[:, j]))
     return Bisection(vertices, tets, kinds, parents)
 
 
-def _key(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def edge_key(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return one number for each edge between vertices `a` and `b` (E,), in either order."""
     key: np.ndarray = np.minimum(a, b) * _STRIDE + np.maximum(a, b)
     return key
 
 
+def edge_ends(keys: np.ndarray) -> np.ndarray:
+    """Return the vertices (E, 2) of the edges that `keys` (E,) stand for, the lower first."""
+    return np.stack([keys // _STRIDE, keys % _STRIDE], axis=1)
+
+
 def _cut_edges(tets: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    return _key(tets[:, 0], tets[np.arange(len(tets)), kinds])
+    return edge_key(tets[:, 0], tets[np.arange(len(tets)), kinds])
 
 
 def _contains(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ Roundtable, 1999), alike on both sides of a face.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 
 import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .bisect import EDGES, edge_ends, edge_key
 from .quality import tet_quality
 from .surface import boundary_triangles
 
@@ -25,8 +25,6 @@ SNAP = 0.3
 WORST = 0.05
 """Where drawing a vertex leaves a tet of a quality below this, the edges at the vertex are cut instead."""
 
-_EDGES = np.array(list(combinations(range(4), 2)))
-_STRIDE = 2**31
 _HALVINGS = 10
 """Places on edges are known to a thousandth of the edge."""
 
@@ -92,14 +90,9 @@ def quality(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
 
 def _edges(tets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return every edge (E, 2) once, sorted, and a tet (E,) that has it."""
-    pairs = np.sort(tets[:, _EDGES].reshape(-1, 2), axis=1)
-    first = np.unique(_key(pairs[:, 0], pairs[:, 1]), return_index=True)[1]
-    return pairs[first], first // len(_EDGES)
-
-
-def _key(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    key: np.ndarray = np.minimum(a, b) * _STRIDE + np.maximum(a, b)
-    return key
+    pairs = np.sort(tets[:, EDGES].reshape(-1, 2), axis=1)
+    first = np.unique(edge_key(pairs[:, 0], pairs[:, 1]), return_index=True)[1]
+    return pairs[first], first // len(EDGES)
 
 
 def _at(ends: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -133,10 +126,10 @@ def _cut(tets: np.ndarray, sign: np.ndarray, ends: np.ndarray, n: int) -> tuple[
     order = np.argsort(sign[tets], axis=1, kind="stable")
     tets = np.take_along_axis(tets, order, axis=1)
     below, above = (sign[tets] < 0).sum(1), (sign[tets] > 0).sum(1)
-    keys = _key(ends[:, 0], ends[:, 1])
+    keys = edge_key(ends[:, 0], ends[:, 1])
 
     def cut(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return n + np.searchsorted(keys, _key(a, b))
+        return n + np.searchsorted(keys, edge_key(a, b))
 
     whole = np.flatnonzero((below > 0) & (above == 0))
     parts, parents = [tets[whole]], [whole]
@@ -191,7 +184,7 @@ def _pinched(tets: np.ndarray) -> np.ndarray:
     vertex = triangles.ravel()
     forward = (vertex[corner] < vertex[following]).ravel()
     low, high = np.where(forward, [corner.ravel(), following.ravel()], [following.ravel(), corner.ravel()])
-    key = _key(vertex[low], vertex[high])
+    key = edge_key(vertex[low], vertex[high])
     order = np.argsort(key, kind="stable")
     key, low, high = key[order], low[order], high[order]
     same = np.flatnonzero(key[1:] == key[:-1])
@@ -203,4 +196,4 @@ def _pinched(tets: np.ndarray) -> np.ndarray:
     fans = np.bincount(owner)
     edges, counts = np.unique(key, return_counts=True)
     crowded = edges[counts != 2]
-    return np.unique(np.concatenate([np.flatnonzero(fans > 1), crowded // _STRIDE, crowded % _STRIDE]))
+    return np.union1d(np.flatnonzero(fans > 1), edge_ends(crowded))
