@@ -262,7 +262,7 @@ MESHING = [
         "tree with long edges", (*NEURON, "--edge-over-radius", "2"), ("edge_over_radius", "2", "at most 1")
     ),
     Case("tree with negative edges", (*NEURON, "--edge-length", "-1"), ("edge_length", "-1", "µm")),
-    Case("open surface to fill", FILL, ("surface", "is open"), {"cube.off": make.cube_surface(5)}),
+    Case("open surface to fill", FILL, ("cube.off", "is open"), {"cube.off": make.cube_surface(5)}),
     Case("fill over the surface", ("mesh", "fill", "cube.off", "-o", "cube.off"), ("cube.off", "input")),
     Case(
         "convert over a TetGen pair",

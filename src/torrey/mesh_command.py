@@ -77,11 +77,13 @@ def fill(surface: Path, /, *, output: Output, edge_length: float | None = None, 
     _check(output, surface)
     from .mesh import read_surface, tetrahedralize
     from .mesh import repair as repaired
+    from .mesh.tetrahedralize import require_closed
 
     found, report = read_surface(surface), None
     with working(f"filling {len(found.triangles)} triangles"):
         if repair:
             found, report = repaired(found)
+        require_closed(found, name=str(surface))
         mesh = tetrahedralize(found, edge_length=edge_length)
     if report is not None:
         print(report)

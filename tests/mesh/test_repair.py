@@ -158,6 +158,7 @@ def test_what_cannot_be_repaired_says_what_remains():
         ({"keep": "some"}, "keep is 'some'"),
         ({"edge_length": -1.0}, "edge_length is -1"),
         ({"n_triangles": 3}, "n_triangles is 3"),
+        ({"edge_length": 30.0}, "leaves 1 triangles"),
         ({"n_triangles": 300, "edge_length": 1.0}, "expected one of them"),
     ],
 )

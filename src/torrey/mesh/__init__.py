@@ -15,8 +15,8 @@ from .neuron import neuron_mesh as neuron_mesh
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
-from .repair import RepairReport as RepairReport
 from .repair import repair as repair
+from .repair_report import RepairReport as RepairReport
 from .summary import MeshSummary as MeshSummary
 from .summary import SurfaceSummary as SurfaceSummary
 from .summary import summarise as summarise

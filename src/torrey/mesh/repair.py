@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from ..errors import InputError, MeshError, MissingLibraryError
 from .faces import same_rows
 from .nearest import TriangleTarget
 from .orientation import turns
+from .repair_report import RepairReport
 from .surface import Surface
 from .surface_files import triangle_edges
 from .tetrahedralize import require_closed
@@ -24,64 +24,6 @@ _SAME_POINT = 1e-7
 
 _FEWEST = 20
 """Triangles below which a surface is no cell any more."""
-
-
-@dataclass(frozen=True)
-class RepairReport:
-    """What `repair` changed.
-
-    Attributes
-    ----------
-    merged_vertices, degenerate_triangles, duplicate_triangles, turned_triangles : int
-        Copies of vertices, triangles without area and copies of triangles that were dropped, and triangles
-        that were turned around.
-    dropped_areas : tuple of float
-        Area of each fragment that was left out, µm², the largest first.
-    hole_lengths : tuple of float
-        Length of the rim of each hole that was filled, µm, the longest first.
-    triangles_before, triangles_after : int
-    volume_before : float or None
-        µm³; None where the surface was not closed, and so had none.
-    volume_after : float
-        µm³.
-    area_before, area_after : float
-        µm².
-    farthest, mean_distance : float
-        Between the surface after and what was kept of it before, µm: of the vertices and the middles of the
-        triangles of either from the other.
-    """
-
-    merged_vertices: int
-    degenerate_triangles: int
-    duplicate_triangles: int
-    turned_triangles: int
-    dropped_areas: tuple[float, ...]
-    hole_lengths: tuple[float, ...]
-    triangles_before: int
-    triangles_after: int
-    volume_before: float | None
-    volume_after: float
-    area_before: float
-    area_after: float
-    farthest: float
-    mean_distance: float
-
-    def __str__(self) -> str:
-        before = "not closed" if self.volume_before is None else f"{self.volume_before:.4g} µm³"
-        return "\n".join(
-            [
-                f"vertices merged          {self.merged_vertices}",
-                f"triangles dropped        {self.degenerate_triangles} degenerate, "
-                f"{self.duplicate_triangles} duplicate",
-                f"triangles turned around  {self.turned_triangles}",
-                f"fragments dropped        {_listed(self.dropped_areas, 'µm²')}",
-                f"holes filled             {_listed(self.hole_lengths, 'µm around')}",
-                f"triangles                {self.triangles_before} → {self.triangles_after}",
-                f"volume                   {before} → {self.volume_after:.4g} µm³",
-                f"area                     {self.area_before:.4g} → {self.area_after:.4g} µm²",
-                f"distance                 {self.farthest:.3g} µm at most, {self.mean_distance:.3g} µm mean",
-            ]
-        )
 
 
 def repair(
@@ -95,7 +37,7 @@ def repair(
 
     Copies of vertices are merged, degenerate and duplicate triangles and fragments dropped, triangles turned
     alike and outwards, and holes filled with fans. Then the surface is simplified where asked (Garland and
-    Heckbert, SIGGRAPH 1997).
+    Heckbert, SIGGRAPH 1997). Self-intersections are not looked for.
 
     Parameters
     ----------
@@ -118,14 +60,7 @@ def repair(
     MeshError
         When the surface is not closed and manifold after all; the message says what remains.
     """
-    if keep not in ("largest", "all"):
-        raise InputError(f"repair: keep is {keep!r}, expected 'largest' or 'all'")
-    if edge_length is not None and n_triangles is not None:
-        raise InputError("repair: edge_length and n_triangles, expected one of them")
-    if edge_length is not None and not (edge_length > 0 and math.isfinite(edge_length)):
-        raise InputError(f"repair: edge_length is {edge_length}, expected a positive number of µm")
-    if n_triangles is not None and n_triangles < _FEWEST:
-        raise InputError(f"repair: n_triangles is {n_triangles}, expected at least {_FEWEST}")
+    _check_options(keep, edge_length, n_triangles)
     trimesh = _library("trimesh")
     before = Surface(surface.vertices.detach().cpu().double(), surface.triangles.cpu())
     mesh = trimesh.Trimesh(before.vertices.numpy(), before.triangles.numpy(), process=False)
@@ -144,6 +79,10 @@ def repair(
     require_closed(after, name="repaired surface")
     if edge_length is not None:
         n_triangles = round(float(after.area) / (math.sqrt(3) / 4 * edge_length**2))
+        if n_triangles < _FEWEST:
+            raise InputError(
+                f"repair: edge_length {edge_length:g} µm leaves {n_triangles} triangles, expected more"
+            )
     if n_triangles is not None and n_triangles < len(after.triangles):
         after = _simplified(after, n_triangles)
         require_closed(after, name="simplified surface")
@@ -165,6 +104,17 @@ def repair(
         mean_distance=float(distances.mean()),
     )
     return after, report
+
+
+def _check_options(keep: str, edge_length: float | None, n_triangles: int | None) -> None:
+    if keep not in ("largest", "all"):
+        raise InputError(f"repair: keep is {keep!r}, expected 'largest' or 'all'")
+    if edge_length is not None and n_triangles is not None:
+        raise InputError("repair: edge_length and n_triangles, expected one of them")
+    if edge_length is not None and not (edge_length > 0 and math.isfinite(edge_length)):
+        raise InputError(f"repair: edge_length is {edge_length}, expected a positive number of µm")
+    if n_triangles is not None and n_triangles < _FEWEST:
+        raise InputError(f"repair: n_triangles is {n_triangles}, expected at least {_FEWEST}")
 
 
 def _clean(mesh: Any) -> tuple[int, int, int]:
@@ -260,13 +210,6 @@ def _volume(surface: Surface) -> float | None:
     except MeshError:
         return None
     return float(surface.enclosed_volume)
-
-
-def _listed(values: tuple[float, ...], unit: str) -> str:
-    if not values:
-        return "none"
-    shown = ", ".join(f"{value:.3g}" for value in values[:5])
-    return f"{len(values)} ({shown}{', …' if len(values) > 5 else ''} {unit})"
 
 
 def _library(name: str) -> ModuleType:

@@ -91,7 +91,7 @@ def summarise(mesh: TetMesh, *, name: str = "mesh") -> MeshSummary:
     try:
         split = split_compartments(mesh)
     except MeshError as error:
-        raise MeshError(str(error).replace("mesh", name, 1)) from error
+        raise MeshError(f"{name}:{str(error).removeprefix('mesh:')}") from error
     vertices, n = mesh.vertices.detach(), mesh.n_compartments
     own = torch.zeros(n, dtype=vertices.dtype, device=vertices.device)
     areas = Surface(vertices[split.parent], split.walls).areas
