@@ -69,6 +69,13 @@ def test_a_cell_body_with_a_neurite_has_the_volume_of_ball_and_rod(radius):
     assert float(edges[leaving].max()) < 1.1 * math.sqrt(3) * 0.8 * radius
 
 
+def test_a_tree_that_starts_at_the_end_of_a_neurite_is_the_same():
+    outwards = morphology((1, 0, 0, 0, 4.0, -1), (3, 9, 0, 0, 1.0, 0))
+    inwards = morphology((3, 9, 0, 0, 1.0, -1), (1, 0, 0, 0, 4.0, 0))
+    volumes = [float(neuron_mesh(tree).volume) for tree in (outwards, inwards)]
+    assert volumes[0] == pytest.approx(volumes[1], rel=1e-6)
+
+
 def test_three_points_that_stand_for_a_ball_are_a_ball():
     ball = ((1, 0, 0, 0, 5.0, -1), (1, 0, 5, 0, 5.0, 0), (1, 0, -5, 0, 5.0, 0))
     assert float(neuron_mesh(morphology(*ball)).volume) == pytest.approx(4 / 3 * math.pi * 125, rel=0.01)

@@ -72,6 +72,8 @@ def _inside(tree: cKDTree, own: np.ndarray, corners: np.ndarray, owners: np.ndar
     other = own[point] != owners[tet]
     tet, point = tet[other], point[other]
     edges = corners[tet, 1:] - corners[tet, :1]
+    solid = np.linalg.det(edges) != 0
+    tet, point, edges = tet[solid], point[solid], edges[solid]
     away = tree.data[point] - corners[tet, 0]
     weights = np.linalg.solve(edges.transpose(0, 2, 1), away[..., None])[..., 0]
     lowest = np.minimum(weights.min(axis=1), 1 - weights.sum(1))

@@ -46,7 +46,7 @@ class RoundCones:
 
 
 def cones_of(morphology: Morphology) -> RoundCones:
-    """Return the round cones whose union is a neuron: one for each edge of its tree, and for a lone node.
+    """Return the round cones whose union is a neuron: one for each edge of its tree, and balls of its body.
 
     A neurite begins at its own radius inside the cell body, whose radius it would otherwise be drawn out
     from. The three points by which NeuroMorpho.org writes a ball (a root and two nodes of its radius, that
@@ -54,17 +54,17 @@ def cones_of(morphology: Morphology) -> RoundCones:
     """
     position, radius = morphology.positions.numpy(), morphology.radii.numpy()
     parent, soma = morphology.parents.numpy(), morphology.is_soma.numpy()
-    kept = np.flatnonzero(parent >= 0)
-    kept = np.setdiff1d(kept, _outer_soma_points(position, radius, parent, soma))
-    ends = parent[kept]
-    first = np.where(soma[ends] & ~soma[kept], radius[kept], radius[ends])
-    balls = np.flatnonzero(soma | (parent < 0))
-    balls = np.setdiff1d(balls, _outer_soma_points(position, radius, parent, soma))
+    outer = _outer_soma_points(position, radius, parent, soma)
+    to = np.setdiff1d(np.flatnonzero(parent >= 0), outer)
+    start = parent[to]
+    r0 = np.where(soma[start] & ~soma[to], radius[to], radius[start])
+    r1 = np.where(soma[to] & ~soma[start], radius[start], radius[to])
+    balls = np.setdiff1d(np.flatnonzero(soma | (parent < 0)), outer)
     return RoundCones(
-        np.concatenate([position[ends], position[balls]]),
-        np.concatenate([position[kept], position[balls]]),
-        np.concatenate([first, radius[balls]]),
-        np.concatenate([radius[kept], radius[balls]]),
+        np.concatenate([position[start], position[balls]]),
+        np.concatenate([position[to], position[balls]]),
+        np.concatenate([r0, radius[balls]]),
+        np.concatenate([r1, radius[balls]]),
     )
 
 
