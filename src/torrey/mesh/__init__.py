@@ -19,11 +19,11 @@ from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
 from .layered import layered_cylinder as layered_cylinder
 from .layered import layered_sphere as layered_sphere
+from .neuron import neuron_mesh as neuron_mesh
 from .packing import Packing as Packing
 from .packing import gamma_radii as gamma_radii
 from .packing import pack_cylinders as pack_cylinders
 from .packing import pack_spheres as pack_spheres
-from .neuron import neuron_mesh as neuron_mesh
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
