@@ -58,6 +58,46 @@ def swc(*rows: str) -> dict[str, str]:
     return {"tree.swc": "\n".join([*(rows or SWC), ""])}
 
 
+PULSEQ = """[VERSION]
+major 1
+minor 5
+revision 0
+
+[DEFINITIONS]
+AdcRasterTime 1e-07
+BlockDurationRaster 1e-05
+GradientRasterTime 1e-05
+RadiofrequencyRasterTime 1e-06
+
+[BLOCKS]
+1  50   1   0   0   0  0  0
+2 500   0   0   0   0  0  0
+3  50   2   0   0   0  0  0
+4 900   0   0   0   0  0  0
+
+[RF]
+1  625 1 2 3 200 100 0 0 0 0 e
+2 1250 1 2 3 200 100 0 0 0 0 r
+
+[SHAPES]
+
+shape_id 1
+num_samples 2
+1
+1
+
+shape_id 2
+num_samples 2
+0
+0
+
+shape_id 3
+num_samples 2
+0
+400
+"""
+"""A spin echo without gradients."""
+
 CUBE_FACES = [(0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5)]
 
 

@@ -85,6 +85,19 @@ PROTOCOLS = [
     protocol_case("times in s", "1\t0\t0\t1000\t0.005\t0.02\t0.025", "0.005", "ms"),
     protocol_case("echo before the second pulse", "1\t0\t0\t1000\t5\t20\t10", "echo_time 10", "25"),
     Case(
+        "Pulseq without gradients",
+        acquisition_from("a.seq"),
+        ("a.seq", "no gradient between any excitation and its echo"),
+        {"a.seq": make.PULSEQ},
+    ),
+    Case("no Pulseq", acquisition_from("a.seq"), ("a.seq", "[BLOCKS]"), {"a.seq": "hello\n"}),
+    Case(
+        "broken Pulseq",
+        acquisition_from("a.seq"),
+        ("a.seq", "PyPulseq cannot read it"),
+        {"a.seq": make.PULSEQ.replace("500   0", "many   0")},
+    ),
+    Case(
         "scheme of another version",
         acquisition_from("a.scheme"),
         ("a.scheme", "STEJSKALTANNER"),

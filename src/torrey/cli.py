@@ -75,7 +75,7 @@ def simulate(
     mesh
         Tetrahedral mesh, µm: .vtu, .msh, TetGen .node/.ele, or another format of meshio.
     acquisition
-        Protocol: .tsv, Camino .scheme, or FSL .bval with .bvec and timings .toml beside.
+        Protocol: .tsv, Camino .scheme, FSL .bval with .bvec and timings .toml beside, or Pulseq .seq.
     output
         TSV to write.
     tissue
