@@ -1,10 +1,10 @@
 """Draw the pictures of gallery.md: run its Python blocks one after another, and draw what each leaves behind.
 
     pip install -e ".[docs,mesh]"
-    python docs/make_gallery.py  # minutes
+    python docs/make_gallery.py  # from the root of the repository; minutes
 
 The page is written by hand, so that the code it shows is the code that ran. A block is followed by its
-picture, `![…](images/gallery/NAME.png)`, and `PICTURES` says what to draw of the names that the block defines.
+picture, `![…](images/gallery/NAME.png)`, and `PICTURES` says what to draw of the names that it defines.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ PICTURES: dict[str, Callable[[Session], Any]] = {
     "axons_in_hull": partial(geometry, **_FROM_ABOVE),
     "axons_in_wrap": partial(geometry, **_FROM_ABOVE),
     "packed_spheres": partial(geometry, **_BALLS),
+    "neuron": partial(geometry, azimuth=-80.0),
     "pgse": sequence,
     "double_pgse": sequence,
     "cosine_ogse": sequence,

@@ -39,6 +39,25 @@ def tetgen(nodes: list[tuple[float, float, float]], tets: list[tuple[int, int, i
 NODES = [(0.0, 0.0, 0.0), (4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (1.0, 1.0, 4.0), (1.0, 1.0, -4.0)]
 TETS = [(0, 1, 2, 3), (0, 2, 1, 4)]
 
+
+def unmatched() -> dict[str, str]:
+    """Return a TetGen pair of two compartments, one tet above a triangle that is cut in two below."""
+    below = [(0, 0, 0), (4, 0, 0), (2, 2, 0), (0, 4, 0), (1, 1, -4)]
+    nodes = [(0, 0, 0), (4, 0, 0), (0, 4, 0), (1, 1, 4), *below]
+    node = [f"{len(nodes)} 3 0 0", *(f"{i} {x} {y} {z}" for i, (x, y, z) in enumerate(nodes))]
+    tets = [(0, 1, 2, 3, 1), (4, 6, 5, 8, 2), (4, 7, 6, 8, 2)]
+    ele = [f"{len(tets)} 4 1", *(" ".join(map(str, (i, *row))) for i, row in enumerate(tets))]
+    return {"pair.node": "\n".join([*node, ""]), "pair.ele": "\n".join([*ele, ""])}
+
+
+SWC = ("1 1 0 0 0 3 -1", "2 3 5 0 0 1 1", "3 3 9 0 0 0.5 2")
+
+
+def swc(*rows: str) -> dict[str, str]:
+    """Return an SWC file of `rows`, by default the good ones."""
+    return {"tree.swc": "\n".join([*(rows or SWC), ""])}
+
+
 CUBE_FACES = [(0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5)]
 
 
@@ -60,5 +79,7 @@ GOOD = {
     "signals.tsv": signals(),
     "tissue.toml": "diffusivity = 2.0\n",
     **tetgen(NODES, TETS),
+    **swc(),
+    "cube.off": cube_surface(6),
 }
 """What is there in every case, unless the case replaces it."""

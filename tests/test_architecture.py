@@ -26,7 +26,19 @@ ROOMS = {
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "cli": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report", "run_settings", "terminal"},
+    "mesh_command": {"mesh", "report", "terminal"},
+    "cli": {
+        "mesh",
+        "acquisition",
+        "fem",
+        "signal",
+        "shape",
+        "inverse",
+        "report",
+        "run_settings",
+        "terminal",
+        "mesh_command",
+    },
 }
 OPEN_TO_ALL = {"errors", "units", "autodiff"}
 

@@ -199,6 +199,97 @@ MESHES = [
     ),
 ]
 
+NEURON = ("mesh", "neuron", "tree.swc", "-o", "out.vtu")
+FILL = ("mesh", "fill", "cube.off", "-o", "out.vtu")
+UNMATCHED = ("on or in another", "compartments 0 and 1", "same triangles")
+
+MESHING = [
+    Case("interfaces that do not match", SIMULATE, ("mesh", *UNMATCHED), make.unmatched()),
+    Case(
+        "interfaces that do not match, checked",
+        ("mesh", "check", "pair.node"),
+        ("pair.node", *UNMATCHED),
+        make.unmatched(),
+    ),
+    Case("inverted tets, checked", ("mesh", "check", "pair.node"), ("pair.node", "inverted"), make.folded()),
+    Case(
+        "open surface, checked",
+        ("mesh", "check", "cube.off"),
+        ("cube.off", "is open"),
+        {"cube.off": make.cube_surface(5)},
+    ),
+    Case("missing mesh, checked", ("mesh", "check", "no.vtu"), ("no.vtu", "does not exist")),
+    Case("no mesh command", ("mesh", "chek"), ("chek",)),
+    Case("missing tree", NEURON, ("tree.swc", "does not exist"), {"tree.swc": None}),
+    Case("tree without nodes", NEURON, ("tree.swc", "no nodes"), {"tree.swc": "# only a comment\n"}),
+    Case(
+        "tree with a cycle",
+        NEURON,
+        ("tree.swc", "line 2", "parent", "cycle"),
+        make.swc(make.SWC[0], "2 3 5 0 0 1 3", make.SWC[2]),
+    ),
+    Case(
+        "tree with a zero radius",
+        NEURON,
+        ("tree.swc", "line 3", "radius", "0"),
+        make.swc(*make.SWC[:2], "3 3 9 0 0 0 2"),
+    ),
+    Case(
+        "tree with a negative radius",
+        NEURON,
+        ("tree.swc", "line 3", "radius", "-0.5"),
+        make.swc(*make.SWC[:2], "3 3 9 0 0 -0.5 2"),
+    ),
+    Case(
+        "tree with a parent that is not there",
+        NEURON,
+        ("tree.swc", "line 3", "parent 7"),
+        make.swc(*make.SWC[:2], "3 3 9 0 0 0.5 7"),
+    ),
+    Case(
+        "tree with two roots",
+        NEURON,
+        ("tree.swc", "line 3", "second of 2 trees"),
+        make.swc(*make.SWC[:2], "3 3 9 0 0 0.5 -1"),
+    ),
+    Case(
+        "tree with a short line",
+        NEURON,
+        ("tree.swc", "line 3", "5 columns", "expected 7"),
+        make.swc(*make.SWC[:2], "3 3 9 0 0"),
+    ),
+    Case(
+        "tree with long edges", (*NEURON, "--edge-over-radius", "2"), ("edge_over_radius", "2", "at most 1")
+    ),
+    Case("tree with negative edges", (*NEURON, "--edge-length", "-1"), ("edge_length", "-1", "µm")),
+    Case("open surface to fill", FILL, ("cube.off", "is open"), {"cube.off": make.cube_surface(5)}),
+    Case("fill over the surface", ("mesh", "fill", "cube.off", "-o", "cube.off"), ("cube.off", "input")),
+    Case(
+        "convert over a TetGen pair",
+        ("mesh", "convert", "pair.node", "-o", "pair.ele"),
+        ("pair.node", "input", "overwritten"),
+    ),
+    Case(
+        "convert to an unknown kind",
+        ("mesh", "convert", "pair.node", "-o", "out.xyz"),
+        ("out.xyz", "unknown kind", ".vtu"),
+    ),
+    Case(
+        "surface to a format of tets",
+        ("mesh", "convert", "cube.off", "-o", "out.vtu"),
+        ("out.vtu", "expected .ply"),
+    ),
+    Case(
+        "repair to no surface",
+        ("mesh", "repair", "cube.off", "-o", "out.ply", "--triangles", "3"),
+        ("n_triangles", "3", "at least"),
+    ),
+    Case(
+        "ball of no size", ("mesh", "sphere", "--radius", "0", "-o", "out.vtu"), ("radius", "0", "positive")
+    ),
+    Case("box of two lengths", ("mesh", "box", "--lengths", "1", "2", "-o", "out.vtu"), ("lengths",)),
+]
+
 SIGNALS = [
     Case("missing signals", RECONSTRUCT, ("signals.tsv", "no such file"), {"signals.tsv": None}),
     Case(
@@ -379,7 +470,7 @@ OUTPUTS = [
     ),
 ]
 
-CASES = [*PROTOCOLS, *MESHES, *SIGNALS, *TISSUES, *OPTIONS, *CONFIGS, *OUTPUTS]
+CASES = [*PROTOCOLS, *MESHES, *MESHING, *SIGNALS, *TISSUES, *OPTIONS, *CONFIGS, *OUTPUTS]
 
 
 def lay_out(folder: Path, files: dict[str, str | bytes | None]) -> None:

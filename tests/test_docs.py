@@ -47,6 +47,9 @@ def test_examples_of_files_are_read(tmp_path):
     # two tets of base 8 µm² and height 4 µm
     assert float(torrey.read_mesh(tmp_path / "two.ele").volume) == pytest.approx(2 * 8 * 4 / 3)
 
+    (tmp_path / "tree.swc").write_text(file_example("# id type"))
+    assert torrey.mesh.read_swc(tmp_path / "tree.swc").parents.tolist() == [-1, 0, 1]
+
     (tmp_path / "signals.tsv").write_text(file_example("# normalised"))
     table = read_tsv(tmp_path / "signals.tsv")
     assert table.normalised is True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from .errors import FileError, InputError, TorreyError
+from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
 from .terminal import fitting, one_line, warnings_as_lines, working
 
@@ -37,7 +38,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+app.command(mesh_app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +89,9 @@ def simulate(
     order
         Order of the finite elements.
     """
-    _check_output_file(output, inputs=(mesh, acquisition, tissue))
+    from .report.files import check_output_file
+
+    check_output_file(output, kinds=(".tsv",), inputs=(mesh, acquisition, tissue))
     from .acquisition import read_acquisition, write_tsv
     from .mesh import read_mesh
     from .signal import MatrixFormalism
@@ -249,21 +252,6 @@ def _tissue(path: Path | None) -> Tissue:
     from .signal import Tissue, read_tissue
 
     return Tissue() if path is None else read_tissue(path)
-
-
-def _check_output_file(path: Path, *, inputs: Sequence[Path | None]) -> None:
-    """Refuse an output that cannot be written, before work is spent."""
-    if path.suffix != ".tsv":
-        raise FileError(f"{path}: unknown kind of output file; expected .tsv")
-    if path.is_dir():
-        raise FileError(f"{path}: is a folder; expected the name of a file to write")
-    if path.absolute() in [item.absolute() for item in inputs if item is not None]:
-        raise FileError(f"{path}: is an input, which would be overwritten; expected another name")
-    if not path.absolute().parent.is_dir():
-        raise FileError(f"{path}: cannot be written: there is no folder {path.parent}")
-    from .report.files import check_output_folder
-
-    check_output_folder(path.absolute().parent, name=path)
 
 
 def _real_where_possible(signal: Tensor) -> Tensor:

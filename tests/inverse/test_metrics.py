@@ -17,8 +17,8 @@ from torrey.inverse.metrics import (
     dice,
     volume_overlap,
 )
-from torrey.inverse.nearest import TriangleTarget
 from torrey.mesh import Bead, Bend, Surface, TetMesh, Twist, box, cylinder, deform, sphere
+from torrey.mesh.nearest import TriangleTarget
 
 
 def moved(mesh, matrix=None, shift=(0.0, 0.0, 0.0)):

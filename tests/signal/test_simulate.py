@@ -156,6 +156,16 @@ def test_the_signal_at_b_zero_is_the_volume_and_relaxes():
     )
 
 
+def test_a_thin_spin_density_is_no_other_shape():
+    """The eigen-solver's shift is that of the volume, whatever it weighs."""
+    mesh = sphere(3.0, resolution=9)
+    acquisition, solver = few_measurements(), MatrixFormalism(modes=30)
+    whole = simulate(mesh, Tissue(), acquisition, solver=solver)
+    thin = simulate(mesh, Tissue(spin_density=1e-6), acquisition, solver=solver)
+    # eigenvectors to 1e-9
+    torch.testing.assert_close(1e6 * thin, whole, rtol=0, atol=1e-9 * float(mesh.volume))
+
+
 def test_a_constant_tensor_is_a_scalar():
     full = signal(BENT, tissue=Tissue(diffusivity=D * torch.eye(3)), modes=30)
     torch.testing.assert_close(full, signal(BENT, modes=30), rtol=1e-12, atol=0)

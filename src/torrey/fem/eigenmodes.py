@@ -66,6 +66,7 @@ def lowest_modes(
     count: int | None = None,
     below: float | None = None,
     diffusivity: float | None = None,
+    volume: float | None = None,
 ) -> Eigenmodes:
     """Compute the lowest eigenmodes by shift-invert block Lanczos (dense for small meshes).
 
@@ -80,6 +81,9 @@ def lowest_modes(
     diffusivity : float, optional
         Its order of magnitude, µm²/ms, from which the shift is chosen; read off S where not given, which must
         then hold nothing but diffusion.
+    volume : float, optional
+        Of the shape, µm³, from which the shift is chosen too; the sum of M where not given, which must then
+        have unit spin density.
 
     Raises
     ------
@@ -92,10 +96,11 @@ def lowest_modes(
         raise InputError(f"modes: expected a positive count, got {count}")
     n_nodes = mass.shape[0]
     diffusivity = _mean_diffusivity(stiffness, mass) if diffusivity is None else diffusivity
+    volume = float(mass.sum()) if volume is None else volume
     # a rate well below the order of magnitude of the first non-zero eigenvalue
-    shift = -0.1 * diffusivity * math.pi**2 / float(mass.sum()) ** (2 / 3)
+    shift = -0.1 * diffusivity * math.pi**2 / volume ** (2 / 3)
     solve = factorise(csc_array(stiffness - shift * mass))
-    guess = min(n_nodes, count or _weyl_count(float(mass.sum()), (below or 0.0) / diffusivity))
+    guess = min(n_nodes, count or _weyl_count(volume, (below or 0.0) / diffusivity))
     while True:
         wanted = min(n_nodes, guess + 6 + guess // 32)
         with one_blas_thread():

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from ..errors import InputError
 from ..mesh import Surface, TetMesh
-from .nearest import AbstractTarget, PointTarget, TriangleTarget
+from ..mesh.nearest import AbstractTarget, PointTarget, TriangleTarget
 
 Shape = TetMesh | Surface | Tensor
 """A mesh or surface, compared as a surface, or points (n, 3), compared as points."""

@@ -19,6 +19,7 @@ from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
 from .layered import layered_cylinder as layered_cylinder
 from .layered import layered_sphere as layered_sphere
+from .neuron import neuron_mesh as neuron_mesh
 from .packing import Packing as Packing
 from .packing import gamma_radii as gamma_radii
 from .packing import pack_cylinders as pack_cylinders
@@ -26,9 +27,17 @@ from .packing import pack_spheres as pack_spheres
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
+from .repair import repair as repair
+from .repair_report import RepairReport as RepairReport
+from .summary import MeshSummary as MeshSummary
+from .summary import SurfaceSummary as SurfaceSummary
+from .summary import summarise as summarise
+from .summary import summarise_surface as summarise_surface
 from .surface import Surface as Surface
 from .surface_files import read_surface as read_surface
 from .surface_files import write_surface as write_surface
+from .swc import Morphology as Morphology
+from .swc import read_swc as read_swc
 from .sweep import sweep_connectivity as sweep_connectivity
 from .templates import box as box
 from .templates import cylinder as cylinder

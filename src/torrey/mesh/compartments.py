@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import MeshError
 from .faces import same_rows
-from .surface import boundary_triangles
+from .overlap import require_apart
+from .surface import boundary_faces, boundary_triangles
 from .tetmesh import TetMesh
 
 _SAME_POINT = 1e-6
@@ -82,8 +83,8 @@ def split_compartments(mesh: TetMesh) -> SplitMesh:
     Raises
     ------
     MeshError
-        When two vertices of one compartment lie at one point (a crack through which nothing diffuses), or
-        more than two tets meet in a face.
+        When two vertices of one compartment lie at one point (a crack through which nothing diffuses), more
+        than two tets meet in a face, or compartments meet in faces that are not the same on both sides.
     """
     compartments = mesh.compartments
     if mesh.n_compartments == 1:
@@ -91,7 +92,7 @@ def split_compartments(mesh: TetMesh) -> SplitMesh:
     corners = compartments[:, None] * mesh.n_vertices + mesh.tets
     owned, tets = torch.unique(corners, return_inverse=True)
     parent, owner = owned % mesh.n_vertices, owned // mesh.n_vertices
-    triangles = boundary_triangles(tets)
+    triangles, of_tet = boundary_faces(tets)
     point = _points(mesh, tets, parent, owner, triangles)
     number, counts = same_rows(point[triangles])
     shared = counts[number]
@@ -107,6 +108,7 @@ def split_compartments(mesh: TetMesh) -> SplitMesh:
     ordered = torch.gather(triangles, 1, point[triangles].argsort(1))
     interfaces = torch.stack([ordered[first], ordered[second]], dim=1)
     walls = triangles[alone]
+    require_apart(mesh.vertices.detach()[parent], tets, compartments, walls, of_tet[alone])
     return SplitMesh(tets, parent, interfaces, owner[interfaces[:, :, 0]], walls, owner[walls[:, 0]])
 
 

@@ -41,6 +41,9 @@ COMPARTMENT_NAMES = (
 SMALLEST_EXTENT, LARGEST_EXTENT = 0.05, 1e5
 """A mesh whose largest extent (µm) is outside these is taken for one in another unit."""
 
+WRITTEN_SUFFIXES = (".vtu", ".vtk", ".msh", ".mesh", ".xdmf", ".node", ".ele", *SURFACE_SUFFIXES)
+"""Extensions that are offered for meshes to write; `write_mesh` takes others of meshio too."""
+
 _SOLIDS = ("hexahedron", "wedge", "pyramid")
 _LABEL_FORMATS = {".vtu", ".vtk", ".xdmf", ".xmf", ".msh", ".mesh", ".meshb"}
 

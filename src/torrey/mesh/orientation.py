@@ -52,22 +52,31 @@ def face_pairs(tets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return owner[i], owner[i + 1], even[i] != even[i + 1]
 
 
-def _flips(tets: np.ndarray, volumes: np.ndarray) -> np.ndarray:
-    first, second, agree = face_pairs(tets)
-    n = len(tets)
+def turns(first: np.ndarray, second: np.ndarray, agree: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of n neighbours (n,) to turn so that all pairs agree, and the part (n,) each belongs to.
+
+    `agree` (P,) says whether `first` and `second` (P,) are oriented alike. The first of each part stays. A
+    pair that no choice satisfies, as on a Möbius strip, is left.
+    """
     # 2 marks "agree", 1 "disagree": a stored zero would be dropped from the graph
     graph: Any = coo_array((agree.astype(np.int8) + 1, (first, second)), shape=(n, n)).tocsr()
     graph = graph + graph.T
-    n_parts, part = connected_components(graph, directed=False)
+    part = connected_components(graph, directed=False)[1]
     flip = np.zeros(n, dtype=bool)
-    for root in np.unique(part, return_index=True)[1]:
+    roots, sizes = np.unique(part, return_index=True, return_counts=True)[1:]
+    for root in roots[sizes > 1]:
         order, parent = breadth_first_order(graph, root, directed=False)
         edge = graph[order[1:], parent[order[1:]]]
         disagree = np.asarray(edge).ravel() == 1
-        for tet, up, differs in zip(order[1:], parent[order[1:]], disagree, strict=True):
-            flip[tet] = flip[up] ^ differs
+        for item, up, differs in zip(order[1:], parent[order[1:]], disagree, strict=True):
+            flip[item] = flip[up] ^ differs
+    return flip, part
+
+
+def _flips(tets: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+    flip, part = turns(*face_pairs(tets), len(tets))
     signed = np.where(flip, -volumes, volumes)
-    total = np.bincount(part, weights=signed, minlength=n_parts)
+    total = np.bincount(part, weights=signed)
     backwards: np.ndarray = total < 0
     turned: np.ndarray = flip ^ backwards[part]
     return turned

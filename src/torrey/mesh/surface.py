@@ -57,6 +57,12 @@ class Surface:
 
 def boundary_triangles(tets: Tensor) -> Tensor:
     """Return the faces (F, 3) that belong to exactly one of `tets` (T, 4), oriented outwards."""
+    return boundary_faces(tets)[0]
+
+
+def boundary_faces(tets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the boundary triangles (F, 3) of `tets` (T, 4), oriented outwards, and the tet (F,) of each."""
     faces = tet_faces(tets)
     number, counts = same_rows(faces)
-    return faces[counts[number] == 1]
+    outer = (counts[number] == 1).nonzero().ravel()
+    return faces[outer], outer // 4

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,25 @@ def check_output_folder(folder: str | Path, *, name: str | Path | None = None) -
         probe.unlink()
     except OSError as error:
         raise FileError(f"{name}: cannot be written: {error.strerror}") from error
+
+
+def check_output_file(path: Path, *, kinds: Sequence[str], inputs: Sequence[Path | None]) -> None:
+    """Refuse a file that cannot be written, has none of the extensions `kinds`, or is one of `inputs`.
+
+    Raises
+    ------
+    FileError
+        Before work is spent; nothing is left on the disk.
+    """
+    if path.suffix.lower() not in kinds:
+        raise FileError(f"{path}: unknown kind of output file; expected {' '.join(kinds)}")
+    if path.is_dir():
+        raise FileError(f"{path}: is a folder; expected the name of a file to write")
+    if path.absolute() in [item.absolute() for item in inputs if item is not None]:
+        raise FileError(f"{path}: is an input, which would be overwritten; expected another name")
+    if not path.absolute().parent.is_dir():
+        raise FileError(f"{path}: cannot be written: there is no folder {path.parent}")
+    check_output_folder(path.absolute().parent, name=path)
 
 
 def result_json(reconstruction: Reconstruction) -> dict[str, Any]:

@@ -145,12 +145,15 @@ class Operators:
         Subtracted from positions, µm; signals do not see it.
     mean_diffusivity : float
         D̄, the mean of tr(D)/3 over the volume, µm²/ms.
+    volume : float
+        µm³, whatever the spin density.
     """
 
     space: FunctionSpace
     values: PairValues
     centroid: Tensor
     mean_diffusivity: float
+    volume: float
 
     @classmethod
     def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int, domain: Domain | None = None) -> Operators:
@@ -161,8 +164,9 @@ class Operators:
             values = assemble(domain.space, geometry)
             rates = tissue.diffusion_tensor.diagonal(dim1=-2, dim2=-1).mean(-1).to(centroid)
             volumes = tet_volumes(mesh.vertices.double()[domain.split.parent], domain.split.tets)
-            mean = float((_of(rates, domain.compartments) * volumes).sum() / volumes.sum())
-        return cls(domain.space, values, centroid, mean)
+            volume = float(volumes.sum())
+            mean = float((_of(rates, domain.compartments) * volumes).sum()) / volume
+        return cls(domain.space, values, centroid, mean, volume)
 
     def rate_of(self, length_scale: float) -> float:
         """Return the eigenvalue D̄(π/ℓ)², 1/ms, of a `length_scale` ℓ in µm."""
@@ -176,7 +180,8 @@ class Operators:
     def modes(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
         """Compute the lowest modes, by `count` or `below` an eigenvalue."""
         stiffness, mass = self.matrices
-        return lowest_modes(stiffness, mass, count=count, below=below, diffusivity=self.mean_diffusivity)
+        scale = {"diffusivity": self.mean_diffusivity, "volume": self.volume}
+        return lowest_modes(stiffness, mass, count=count, below=below, **scale)
 
     def basis(self, *, count: int | None = None, below: float | None = None) -> ModalBasis:
         """Compute the lowest modes and reduce the operators to them."""
