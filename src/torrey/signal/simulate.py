@@ -62,7 +62,9 @@ def simulate(
         When the cut or the mesh is too coarse for the gradients, with the number.
     """
     require_valid(mesh)
-    return (solver or MatrixFormalism()).signal(mesh, tissue, acquisition)
+    # a second thread gains nothing, and on a busy machine its waiting costs up to ten times as much
+    with one_blas_thread():
+        return (solver or MatrixFormalism()).signal(mesh, tissue, acquisition)
 
 
 def simulate_batch(
