@@ -25,7 +25,7 @@ from .checks import (
     row,
     unit_directions,
 )
-from .free_waveform import FreeWaveform, rotations_from_z
+from .free_waveform import FreeWaveform
 from .waveforms import AbstractPulses, AbstractWaveform, Pgse
 
 
@@ -72,24 +72,7 @@ class Acquisition:
         big_delta: object,
         echo_time: object = None,
     ) -> Acquisition:
-        """Make an acquisition from b-values and unit directions.
-
-        Parameters
-        ----------
-        bvals : (N,) array_like
-            s/mm².
-        bvecs : (N, 3) array_like
-            Unit vectors to within 1 %, which are then normalised; a row of b = 0 may be zero.
-        small_delta, big_delta : scalar or (N,) array_like
-            δ and Δ, ms, 0 < δ ≤ Δ.
-        echo_time : scalar or (N,) array_like, optional
-            ms, at least δ + Δ, which it is where not given.
-
-        Raises
-        ------
-        InputError
-            When a shape, a sign, a norm, a timing or a unit is wrong; the message names the row.
-        """
+        """Make an acquisition with pulsed gradients: `Acquisition.encode`, which see, with `Pgse()`."""
         return cls.encode(
             Pgse(), bvals, bvecs, small_delta=small_delta, big_delta=big_delta, echo_time=echo_time
         )
@@ -105,15 +88,26 @@ class Acquisition:
         big_delta: object,
         echo_time: object = None,
     ) -> Acquisition:
-        """Make an acquisition with gradients of the shape `waveform`, as `Acquisition.pgse` does with pulses.
+        """Make an acquisition from b-values and unit directions.
 
-        An absent echo time is the duration of the waveform.
+        Parameters
+        ----------
+        waveform : AbstractPulses
+            The shape of the gradients over time.
+        bvals : (N,) array_like
+            s/mm².
+        bvecs : (N, 3) array_like
+            Unit vectors to within 1 %, which are then normalised; a row of b = 0 may be zero.
+        small_delta, big_delta : scalar or (N,) array_like
+            δ and Δ, ms, 0 < δ ≤ Δ.
+        echo_time : scalar or (N,) array_like, optional
+            ms, at least the duration of the waveform, which it is where not given: δ + Δ for `Pgse`.
 
         Raises
         ------
         InputError
-            As for `Acquisition.pgse`, and when the echo comes before the end of the waveform or its pulses
-            overlap.
+            When a shape, a sign, a norm, a timing or a unit is wrong, the echo comes before the end of the
+            waveform, or its pulses overlap; the message names the row.
         """
         protocol = checked_protocol(bvals, bvecs, small_delta, big_delta, None)
         timings = protocol.small_delta, protocol.big_delta
@@ -133,7 +127,7 @@ class Acquisition:
         gradients : (N, 3) array_like
             mT/m.
         small_delta, big_delta, echo_time : scalar or (N,) array_like
-            As for `Acquisition.pgse`, ms.
+            As for `Acquisition.encode`, ms.
 
         Raises
         ------
@@ -204,7 +198,7 @@ class Acquisition:
         Raises
         ------
         InputError
-            As for `Acquisition.pgse`, and when the waveform has no gradient.
+            As for `Acquisition.encode`, and when the waveform has no gradient.
         """
         vectors = matrix(axes, "axes")
         b = column(bvals, "bvals", vectors)
@@ -300,10 +294,18 @@ class Acquisition:
         self._require(what, "pulses along one axis", lambda waveform: isinstance(waveform, AbstractPulses))
 
     def _require(self, what: str, expected: str, fits: Callable[[AbstractWaveform], bool]) -> None:
-        for k, waveform in enumerate(self.waveforms):
-            rows = (self.waveform_of == k).nonzero()
-            if len(rows) and not fits(waveform):
-                raise InputError(f"{what}: {row(int(rows[0]))} is {waveform}, expected {expected}")
+        wrong = [(int(rows[0]), waveform) for waveform, rows in self.by_waveform if not fits(waveform)]
+        if wrong:
+            first, waveform = min(wrong, key=lambda found: found[0])
+            raise InputError(f"{what}: {row(first)} is {waveform}, expected {expected}")
+
+    @property
+    def by_waveform(self) -> list[tuple[AbstractWaveform, Tensor]]:
+        """The waveforms that occur, each with the rows (k,) that have it."""
+        order = torch.argsort(self.waveform_of, stable=True)
+        kinds, counts = torch.unique_consecutive(self.waveform_of[order], return_counts=True)
+        rows = order.split(counts.tolist())
+        return [(self.waveforms[kind], own) for kind, own in zip(kinds.tolist(), rows, strict=True)]
 
     @property
     def n_measurements(self) -> int:
@@ -323,59 +325,55 @@ class Acquisition:
     @property
     def b_tensors(self) -> Tensor:
         """b-tensors ∫(γF)(γF)ᵀdt (N, 3, 3), s/mm²; their traces are the b-values."""
-        along = self.bvecs[:, :, None] * self.bvecs[:, None]
-        tensors = self.bvals[:, None, None] * along
-        rotations = rotations_from_z(self.bvecs)
-        scale = units.bval_from_gradient(self.gradients.norm(dim=1), torch.ones_like(self.bvals))
-        for k, waveform in enumerate(self.waveforms):
-            if isinstance(waveform, FreeWaveform):
-                turned = rotations @ waveform.weighting_tensor.to(rotations) @ rotations.mT
-                own = (self.waveform_of == k)[:, None, None]
-                tensors = torch.where(own, scale[:, None, None] * turned, tensors)
-        return tensors
+        axes, delta, Delta = self.bvecs, self.small_delta, self.big_delta
+        tensors = self._of_each(lambda w, rows: w.weighting_tensors(axes[rows], delta[rows], Delta[rows]))
+        scale = units.bval_from_gradient(self.gradients.norm(dim=1), torch.ones_like(delta))
+        return scale[:, None, None] * tensors
 
     def free_wave_vectors(self, rows: Tensor) -> Tensor:
         """Return q over time (n, K, 3), rad/(µm ms), of `rows` (n,) with free waveforms of K cells each."""
-        kinds, which = torch.unique(self.waveform_of[rows], return_inverse=True)
-        shapes = torch.stack([self._free(k).samples for k in kinds.tolist()]).to(self.gradients)
-        axes = self.bvecs[rows]
-        turned = shapes[which] @ rotations_from_z(axes).mT
-        return units.wave_vectors(self.gradients[rows].norm(dim=1))[:, None, None] * turned
-
-    def _free(self, kind: int) -> FreeWaveform:
-        waveform = self.waveforms[kind]
-        assert isinstance(waveform, FreeWaveform)
-        return waveform
+        own = self.subset(rows)
+        shapes = own._of_each(lambda waveform, some: _free(waveform).turned(own.bvecs[some]))
+        return units.wave_vectors(own.gradients.norm(dim=1))[:, None, None] * shapes
 
     @property
     def energies(self) -> Tensor:
         """∫|f|²dt (N,), ms, of the waveforms for unit gradients."""
-        return self._by_waveform([w.energy(self.small_delta) for w in self.waveforms])
+        return self._of_each(lambda waveform, rows: waveform.energy(self.small_delta[rows]))
 
     @property
     def durations(self) -> Tensor:
         """Time (N,) from the start of the first gradient to the end of the last, ms."""
-        return self._by_waveform([w.duration(self.small_delta, self.big_delta) for w in self.waveforms])
+        delta, Delta = self.small_delta, self.big_delta
+        return self._of_each(lambda waveform, rows: waveform.duration(delta[rows], Delta[rows]))
 
     @property
     def largest_winding(self) -> float:
         """The largest phase that a gradient winds along a length at any time, rad/µm."""
-        reach = self._by_waveform([w.reach(self.small_delta) for w in self.waveforms])
+        reach = self._of_each(lambda waveform, rows: waveform.reach(self.small_delta[rows]))
         return float((self.wave_vectors.norm(dim=1) * reach).detach().max())
 
     @property
     def _weighting(self) -> Tensor:
-        """∫F²dt (N,), ms³."""
-        return self._by_waveform([w.weighting(self.small_delta, self.big_delta) for w in self.waveforms])
+        """∫|F|²dt (N,), ms³."""
+        delta, Delta = self.small_delta, self.big_delta
+        return self._of_each(lambda waveform, rows: waveform.weighting(delta[rows], Delta[rows]))
 
-    def _by_waveform(self, values: list[Tensor]) -> Tensor:
-        """Return of the (N,) values for each waveform that of each measurement's own."""
-        return torch.stack(values).gather(0, self.waveform_of[None])[0]
+    def _of_each(self, value: Callable[[AbstractWaveform, Tensor], Tensor]) -> Tensor:
+        """Return (N, ...) of the values (k, ...) for each waveform and its rows (k,)."""
+        groups = self.by_waveform or [(self.waveforms[0], self.waveform_of)]
+        rows = torch.cat([own for _, own in groups])
+        return torch.cat([value(waveform, own) for waveform, own in groups])[rows.argsort()]
 
     @property
     def bvecs(self) -> Tensor:
         """Unit directions (N, 3); zero where there is no gradient."""
         return torch.nn.functional.normalize(self.gradients, dim=1)
+
+
+def _free(waveform: AbstractWaveform) -> FreeWaveform:
+    assert isinstance(waveform, FreeWaveform)
+    return waveform
 
 
 def _check_strength(acquisition: Acquisition) -> None:

@@ -87,6 +87,15 @@ class FreeWaveform(AbstractWaveform):
         both: Tensor = begin.mT @ begin + end.mT @ end + (begin.mT @ end + end.mT @ begin) / 2
         return both * self.raster / 3
 
+    def weighting_tensors(self, axes: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+        """Return ∫F Fᵀdt (N, 3, 3), ms³, turned to `axes` (N, 3)."""
+        turn = rotations_from_z(axes)
+        return turn @ self.weighting_tensor.to(turn) @ turn.mT
+
+    def turned(self, axes: Tensor) -> Tensor:
+        """Return the samples (N, K, 3) turned to `axes` (N, 3), unit or zero vectors."""
+        return self.samples.to(axes) @ rotations_from_z(axes).mT
+
     def weighting(self, small_delta: Tensor, big_delta: Tensor) -> Tensor:
         """Return tr ∫F Fᵀdt (N,), ms³."""
         trace: Tensor = self.weighting_tensor.diagonal().sum()

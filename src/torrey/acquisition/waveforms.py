@@ -26,6 +26,10 @@ class AbstractWaveform(ABC):
         """Return ∫|F|²dt (N,), ms³, for δ and Δ (N,), ms."""
 
     @abstractmethod
+    def weighting_tensors(self, axes: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+        """Return ∫F Fᵀdt (N, 3, 3), ms³, for gradients along `axes` (N, 3), unit or zero vectors."""
+
+    @abstractmethod
     def energy(self, small_delta: Tensor) -> Tensor:
         """Return ∫|f|²dt (N,), ms."""
 
@@ -40,6 +44,11 @@ class AbstractWaveform(ABC):
 
 class AbstractPulses(AbstractWaveform):
     """Pulses along one axis that repeat one shape of duration δ, some of them turned around."""
+
+    def weighting_tensors(self, axes: Tensor, small_delta: Tensor, big_delta: Tensor) -> Tensor:
+        """Return ∫F²dt times u uᵀ (N, 3, 3), ms³, u the axis."""
+        along = axes[:, :, None] * axes[:, None]
+        return self.weighting(small_delta, big_delta)[:, None, None] * along
 
     @abstractmethod
     def running_integral(self, time: Tensor, small_delta: float) -> Tensor:

@@ -177,14 +177,14 @@ def _missing_variance(basis: ModalBasis) -> Tensor:
 
 def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
     """Return ∫M (N,), complex; `rests` where it does not change without a gradient."""
-    solvers = [_solver(waveform, rests=rests) for waveform in acquisition.waveforms]
+    groups: dict[Callable[[ReducedModel, Acquisition], Tensor], list[Tensor]] = {}
+    for waveform, rows in acquisition.by_waveform:
+        groups.setdefault(_solver(waveform, rests=rests), []).append(rows)
     signal = model.rates.new_zeros(acquisition.n_measurements, dtype=torch.complex128)
-    for solver in dict.fromkeys(solvers):
-        own = torch.tensor([other is solver for other in solvers], device=acquisition.waveform_of.device)
-        rows = own[acquisition.waveform_of].nonzero().ravel()
-        if len(rows):
-            part = solver(model, acquisition.subset(rows)).to(signal)
-            signal = signal.index_put((rows.to(signal.device),), part)
+    for solver, parts in groups.items():
+        rows = torch.cat(parts)
+        part = solver(model, acquisition.subset(rows)).to(signal)
+        signal = signal.index_put((rows.to(signal.device),), part)
     return signal
 
 

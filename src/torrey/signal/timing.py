@@ -104,10 +104,9 @@ def _count(span: float, longest: float) -> int:
 def pulse_timings(acquisition: Acquisition) -> list[tuple[PulseTiming, Tensor]]:
     """Return the time courses of pulses that occur, each with the rows (k,) of its measurements."""
     courses = []
-    for kind, rows in _rows_by_waveform(acquisition):
-        waveform = acquisition.waveforms[kind]
+    columns = (acquisition.small_delta, acquisition.big_delta, acquisition.echo_time)
+    for waveform, rows in acquisition.by_waveform:
         if isinstance(waveform, AbstractPulses):
-            columns = (acquisition.small_delta, acquisition.big_delta, acquisition.echo_time)
             times = torch.stack(columns, dim=1).detach()[rows]
             own, which = torch.unique(times, dim=0, return_inverse=True)
             courses += [(PulseTiming(waveform, *t), rows[which == k]) for k, t in enumerate(own.tolist())]
@@ -117,18 +116,9 @@ def pulse_timings(acquisition: Acquisition) -> list[tuple[PulseTiming, Tensor]]:
 def raster_timings(acquisition: Acquisition) -> list[tuple[RasterTiming, Tensor]]:
     """Return the rasters of free waveforms that occur, each with the rows (k,) of its measurements."""
     courses: dict[RasterTiming, list[Tensor]] = {}
-    for kind, rows in _rows_by_waveform(acquisition):
-        waveform = acquisition.waveforms[kind]
+    for waveform, rows in acquisition.by_waveform:
         if isinstance(waveform, FreeWaveform):
-            for row in rows:
-                timing = RasterTiming(
-                    waveform.raster, len(waveform.samples), float(acquisition.echo_time[row])
-                )
+            for row, echo in zip(rows, acquisition.echo_time[rows].tolist(), strict=True):
+                timing = RasterTiming(waveform.raster, len(waveform.samples), echo)
                 courses.setdefault(timing, []).append(row)
     return [(timing, torch.stack(rows)) for timing, rows in courses.items()]
-
-
-def _rows_by_waveform(acquisition: Acquisition) -> list[tuple[int, Tensor]]:
-    order = torch.argsort(acquisition.waveform_of, stable=True)
-    kinds, counts = torch.unique_consecutive(acquisition.waveform_of[order], return_counts=True)
-    return list(zip(kinds.tolist(), order.split(counts.tolist()), strict=True))
