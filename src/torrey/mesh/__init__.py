@@ -1,8 +1,5 @@
 """Tetrahedral meshes: the value, its files, templates and deformations. Lengths in µm."""
 
-from .cells import cells as cells
-from .cells import spheres as spheres
-from .cylinders import cylinders as cylinders
 from .deform import AbstractDeformation as AbstractDeformation
 from .deform import Bead as Bead
 from .deform import Bend as Bend
@@ -12,18 +9,20 @@ from .deform import Twist as Twist
 from .deform import deform as deform
 from .disc import disc as disc
 from .embedded import sphere_in_box as sphere_in_box
-from .extracellular import BoxAround as BoxAround
-from .extracellular import HullAround as HullAround
-from .extracellular import WrapAround as WrapAround
 from .files import read_mesh as read_mesh
 from .files import write_mesh as write_mesh
 from .layered import layered_cylinder as layered_cylinder
 from .layered import layered_sphere as layered_sphere
-from .neuron import neuron_mesh as neuron_mesh
-from .packing import Packing as Packing
-from .packing import gamma_radii as gamma_radii
-from .packing import pack_cylinders as pack_cylinders
-from .packing import pack_spheres as pack_spheres
+from .packed.cells import cells as cells
+from .packed.cells import spheres as spheres
+from .packed.cylinders import cylinders as cylinders
+from .packed.extracellular import BoxAround as BoxAround
+from .packed.extracellular import HullAround as HullAround
+from .packed.extracellular import WrapAround as WrapAround
+from .packed.packing import Packing as Packing
+from .packed.packing import gamma_radii as gamma_radii
+from .packed.packing import pack_cylinders as pack_cylinders
+from .packed.packing import pack_spheres as pack_spheres
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
@@ -36,14 +35,15 @@ from .summary import summarise_surface as summarise_surface
 from .surface import Surface as Surface
 from .surface_files import read_surface as read_surface
 from .surface_files import write_surface as write_surface
-from .swc import Morphology as Morphology
-from .swc import read_swc as read_swc
 from .sweep import sweep_connectivity as sweep_connectivity
 from .templates import box as box
 from .templates import cylinder as cylinder
 from .templates import sphere as sphere
 from .tetmesh import TetMesh as TetMesh
 from .tetrahedralize import tetrahedralize as tetrahedralize
+from .traced.neuron import neuron_mesh as neuron_mesh
+from .traced.swc import Morphology as Morphology
+from .traced.swc import read_swc as read_swc
 from .validate import MeshReport as MeshReport
 from .validate import require_valid as require_valid
 from .validate import validate as validate

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..errors import AccuracyWarning, InputError, MeshError
+from ...errors import AccuracyWarning, InputError, MeshError
+from ..surface import Surface, boundary_triangles
+from ..templates import sphere
+from ..tetmesh import TetMesh
+from ..tetrahedralize import ENVELOPE, require_closed, run_ftetwild
+from ..validate import require_valid
 from .extracellular import Extracellular, box_surface
 from .packing import Packing
-from .surface import Surface, boundary_triangles
-from .templates import sphere
-from .tetmesh import TetMesh
-from .tetrahedralize import ENVELOPE, require_closed, run_ftetwild
-from .validate import require_valid
 from .winding import inside
 
 _ENVELOPE_OF_EDGE = 1 / 50

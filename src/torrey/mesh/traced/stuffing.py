@@ -15,9 +15,9 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..quality import tet_quality
+from ..surface import boundary_triangles
 from .bisect import EDGES, edge_ends, edge_key
-from .quality import tet_quality
-from .surface import boundary_triangles
 
 SNAP = 0.3
 """Share of an edge under which a vertex is drawn to the place where the edge crosses the surface."""

@@ -6,7 +6,7 @@ import torch
 from torrey.errors import FileError, InputError
 from torrey.mesh import Morphology, read_swc
 
-NEURON = Path(__file__).parent / "data" / "neuron.swc"
+NEURON = Path(__file__).parents[1] / "data" / "neuron.swc"
 GOOD = ("1 1 0 0 0 5 -1", "2 3 10 0 0 1 1", "3 3 20 0 0 0.5 2")
 
 

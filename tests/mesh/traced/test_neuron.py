@@ -7,11 +7,11 @@ import torch
 
 from torrey.errors import InputError
 from torrey.mesh import Morphology, TetMesh, neuron_mesh, read_swc, summarise_quality, tet_volumes
-from torrey.mesh.bisect import bisect, kuhn_cube
-from torrey.mesh.round_cones import RoundCones, cones_of
-from torrey.mesh.stuffing import WORST
+from torrey.mesh.traced.bisect import bisect, kuhn_cube
+from torrey.mesh.traced.round_cones import RoundCones, cones_of
+from torrey.mesh.traced.stuffing import WORST
 
-NEURON = Path(__file__).parent / "data" / "neuron.swc"
+NEURON = Path(__file__).parents[1] / "data" / "neuron.swc"
 
 
 def morphology(*rows):
@@ -171,7 +171,7 @@ def test_impossible_edges_are_refused(options, words):
 
 
 def test_too_many_tets_are_refused(monkeypatch):
-    monkeypatch.setattr("torrey.mesh.cone_grid.MOST_TETS", 1000)
+    monkeypatch.setattr("torrey.mesh.traced.cone_grid.MOST_TETS", 1000)
     with pytest.raises(InputError, match="more than 1000 tets"):
         neuron_mesh(morphology((1, 0, 0, 0, 2.0, -1)), edge_length=0.1)
 

@@ -18,11 +18,11 @@ from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from ..errors import InputError
+from ...errors import InputError
+from ..surface import Surface
+from ..templates import box, sphere
 from .level_set import contours, isosurface
 from .packing import Packing
-from .surface import Surface
-from .templates import box, sphere
 from .winding import inside
 
 _ROUNDNESS = 0.1

@@ -19,11 +19,11 @@ from torrey.mesh import (
     sphere,
     spheres,
 )
-from torrey.mesh.cells import _EXCESS
 from torrey.mesh.compartments import split_compartments
-from torrey.mesh.extracellular import box_surface
+from torrey.mesh.packed.cells import _EXCESS
+from torrey.mesh.packed.extracellular import box_surface
+from torrey.mesh.packed.winding import inside
 from torrey.mesh.tetrahedralize import require_closed
-from torrey.mesh.winding import inside
 from torrey.signal import MatrixFormalism, Tissue, simulate
 from torrey.signal.analytic import Sphere
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import FileError, InputError
-from .meshio_files import require_file
+from ...errors import FileError, InputError
+from ..meshio_files import require_file
 
 SOMA = 1
 """The type of the nodes of a cell body; 2 is axon, 3 basal and 4 apical dendrite, others are free."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .surface import Surface
+from ..surface import Surface
 
 _CHUNK = 1_000_000
 """Pairs of a point and a triangle at once."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .surface import Surface
+from ..surface import Surface
 
 Function = Callable[[np.ndarray], np.ndarray]
 

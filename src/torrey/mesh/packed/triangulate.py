@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
-from ..errors import MeshError
+from ...errors import MeshError
 from .curves import Curve
 
 _RADIUS_TO_EDGE = 1.15

@@ -15,8 +15,8 @@ from torrey.mesh import (
     pack_cylinders,
 )
 from torrey.mesh.compartments import split_compartments
-from torrey.mesh.curves import Circle
-from torrey.mesh.triangulate import triangulate
+from torrey.mesh.packed.curves import Circle
+from torrey.mesh.packed.triangulate import triangulate
 from torrey.signal import MatrixFormalism, Tissue, simulate
 from torrey.signal.analytic import Cylinder
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from ..errors import ConvergenceError, InputError
+from ...errors import ConvergenceError, InputError
 
 _SHAKES = 12
 """Times that cells which got stuck are displaced and relaxed again before they must grow more slowly."""

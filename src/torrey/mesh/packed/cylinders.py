@@ -7,12 +7,12 @@ import math
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ...errors import InputError
+from ..sweep import sweep_connectivity
+from ..tetmesh import TetMesh
 from .curves import Circle, Polygon
 from .extracellular import Extracellular
 from .packing import Packing
-from .sweep import sweep_connectivity
-from .tetmesh import TetMesh
 from .triangulate import triangulate
 
 

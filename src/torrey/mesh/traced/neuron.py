@@ -12,14 +12,14 @@ import math
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ...errors import InputError
+from ..surface import boundary_faces
+from ..tetmesh import TetMesh
+from ..validate import require_valid
 from .cone_grid import ConeGrid, cone_grid
 from .round_cones import cones_of
 from .stuffing import WORST, quality, stuff
-from .surface import boundary_faces
 from .swc import Morphology
-from .tetmesh import TetMesh
-from .validate import require_valid
 
 _COARSEST = 1.0
 """Edges over the radius of a branch beyond which it could fall between the vertices."""

@@ -1,0 +1,1 @@
+"""Many cells in a box, and the space around them."""

@@ -1,0 +1,1 @@
+"""Neurons traced as trees, and tetrahedra in them."""
