@@ -11,7 +11,7 @@ from signal_cases import TESTS, coarse_on_purpose, few_measurements, rotation
 
 from torrey.acquisition import Acquisition, electrostatic_directions
 from torrey.errors import InputError, MeshError
-from torrey.mesh import TetMesh, box, sphere, sphere_in_box
+from torrey.mesh import TetMesh, box, label_parts, sphere, sphere_in_box
 from torrey.mesh.compartments import split_compartments
 from torrey.signal import MatrixFormalism, Tissue, simulate
 from torrey.signal.operators import Domain, Operators
@@ -370,3 +370,27 @@ def test_a_crack_inside_a_compartment_is_refused():
         split_compartments(cracked)
     with pytest.raises(MeshError, match="parts that share no face"):
         signal(cracked, Tissue())
+
+
+def test_cells_under_one_label_are_cells_apart():
+    small, large = sphere(1.0, resolution=2), sphere(2.0, resolution=2)
+    centres = [torch.tensor([x, 0.0, 0.0]).double() for x in (0.0, 9.0, 4.0)]
+    cells = [(small, centres[0], 1), (small, centres[1], 0), (large, centres[2], 1)]
+    n, tets = 0, []
+    for cell, _, _ in cells:
+        tets.append(cell.tets + n)
+        n += cell.n_vertices
+    together = TetMesh(
+        torch.cat([cell.vertices + centre for cell, centre, _ in cells]),
+        torch.cat(tets),
+        torch.cat([torch.full((cell.n_tets,), label) for cell, _, label in cells]),
+    )
+    with pytest.raises(MeshError, match="3 parts that share no face, expected 2, one a compartment"):
+        signal(together, Tissue())
+    labelled = label_parts(together)
+    # that of label 0 first, then those of label 1 in the order of their tets
+    assert [int(c) for c in labelled.compartments[:: small.n_tets][:2]] == [1, 0]
+    assert int(labelled.compartments[-1]) == 2
+    ours = signal(labelled, Tissue(diffusivity=[1.5, 1.5, 2.0]))
+    apart = 2 * signal(small, Tissue(diffusivity=1.5)) + signal(large, Tissue(diffusivity=2.0))
+    torch.testing.assert_close(ours, apart, rtol=0, atol=1e-10 * float(together.volume))

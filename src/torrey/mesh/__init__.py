@@ -1,5 +1,6 @@
 """Tetrahedral meshes: the value, its files, templates and deformations. Lengths in µm."""
 
+from .compartments import label_parts as label_parts
 from .deform import AbstractDeformation as AbstractDeformation
 from .deform import Bead as Bead
 from .deform import Bend as Bend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..errors import MeshError
 from .faces import same_rows
+from .orientation import face_pairs
 from .overlap import require_apart
 from .surface import boundary_faces, boundary_triangles
 from .tetmesh import TetMesh
+from .validate import parts_of
 
 _SAME_POINT = 1e-6
 """Distance over the shortest edge under which vertices of two compartments are one point: far above the
@@ -138,3 +140,18 @@ def _points(mesh: TetMesh, tets: Tensor, parent: Tensor, owner: Tensor, triangle
     graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(n, n))
     labels = connected_components(graph, directed=False)[1]
     return torch.as_tensor(labels, dtype=torch.long, device=parent.device)
+
+
+def label_parts(mesh: TetMesh) -> TetMesh:
+    """Return `mesh` with a compartment for each face-connected part of its compartments.
+
+    Many cells under one label become cells that `simulate` takes, each solved by itself. Parts of lower
+    compartments come first, and those of one compartment in the order of their first tets.
+    """
+    first, second, _ = face_pairs(mesh.tets.cpu().numpy())
+    compartments = mesh.compartments.cpu().numpy()
+    parts = parts_of(compartments, first, second)
+    _, start = np.unique(parts, return_index=True)
+    place = np.argsort(np.lexsort((start, compartments[start])))
+    labels = torch.as_tensor(place[parts], device=mesh.compartments.device)
+    return replace(mesh, compartments=labels)

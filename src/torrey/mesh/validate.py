@@ -83,7 +83,8 @@ class MeshReport:
             )
         if self.n_parts > self.n_compartments:
             found.append(
-                f"{self.n_parts} parts that share no face, expected {self.n_compartments} (one a compartment)"
+                f"{self.n_parts} parts that share no face, expected {self.n_compartments}, one a compartment "
+                "(`label_parts` makes each one of its own)"
             )
         if n := len(self.unreferenced):
             found.append(
@@ -121,7 +122,7 @@ def validate(mesh: TetMesh) -> MeshReport:
         nonmanifold_faces=_shared_by_more_than_two(tet_faces(mesh.tets.cpu())),
         overlapping_faces=_common_faces(tets, first[overlap], second[overlap]),
         nonmanifold_edges=_shared_by_more_than_two(_triangle_edges(mesh.boundary.cpu())),
-        n_parts=_count_parts(compartments, first, second),
+        n_parts=int(parts_of(compartments, first, second).max()) + 1,
         n_compartments=len(np.unique(compartments)),
         unreferenced=(~used).nonzero()[:, 0],
         worst_volume=float(volumes.min()),
@@ -156,8 +157,10 @@ def _triangle_edges(triangles: Tensor) -> Tensor:
     return torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
 
 
-def _count_parts(compartments: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
+def parts_of(compartments: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the part (T,) of each tet: those of one compartment that are connected by face pairs."""
     n = len(compartments)
     inside = compartments[first] == compartments[second]
     graph = coo_array((np.ones(inside.sum(), dtype=np.int8), (first[inside], second[inside])), shape=(n, n))
-    return int(connected_components(graph, directed=False)[0])
+    parts: np.ndarray = connected_components(graph, directed=False)[1]
+    return parts
