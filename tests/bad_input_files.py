@@ -95,6 +95,7 @@ shape_id 3
 num_samples 2
 0
 400
+
 """
 """A spin echo without gradients."""
 

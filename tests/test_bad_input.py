@@ -90,6 +90,12 @@ PROTOCOLS = [
         ("a.seq", "no gradient between any excitation and its echo"),
         {"a.seq": make.PULSEQ},
     ),
+    Case(
+        "Pulseq cut short",
+        acquisition_from("a.seq"),
+        ("a.seq", "ends within [SHAPES]"),
+        {"a.seq": make.PULSEQ.rstrip()},
+    ),
     Case("no Pulseq", acquisition_from("a.seq"), ("a.seq", "[BLOCKS]"), {"a.seq": "hello\n"}),
     Case(
         "broken Pulseq",

@@ -140,8 +140,14 @@ def _middles(samples: np.ndarray, excitations: np.ndarray) -> list[float]:
 
 def _sequence(path: PathLike) -> Any:
     """Return the `pypulseq.Sequence` of a file."""
-    if "[BLOCKS]" not in read_text(path):
+    text = read_text(path)
+    if "[BLOCKS]" not in text:
         raise FileError(f"{path}: has no section [BLOCKS], expected a Pulseq sequence file")
+    # PyPulseq 1.5 would wait for that line for ever
+    if "[" not in text.rpartition("[SHAPES]")[2] and "[SHAPES]" in text and not text.endswith("\n\n"):
+        raise FileError(
+            f"{path}: ends within [SHAPES], expected a blank line after the last; is it cut short?"
+        )
     try:
         import pypulseq
     except ImportError:
