@@ -74,8 +74,8 @@ class BlochTorrey:
 
     def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
-        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
         domain = Domain.of(mesh, tissue, order=self.order)
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
         geometry, _ = geometry_of(mesh, tissue, domain)
         values = assemble(domain.space, geometry)
         signal = values.mass.new_zeros(acquisition.n_measurements, dtype=torch.complex128)

@@ -85,9 +85,10 @@ class MatrixFormalism:
 
     def signal(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
+        parts = Domain.parts_of(mesh, tissue, order=self.order)
         warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
         signal = torch.zeros((), dtype=torch.complex128)
-        for domain in Domain.parts_of(mesh, tissue, order=self.order):
+        for domain in parts:
             basis = self.basis(mesh, tissue, acquisition, domain=domain)
             geometry, _ = geometry_of(mesh, tissue, domain)
             model = reduced_model(geometry, basis, exact=self.exact_gradient)
