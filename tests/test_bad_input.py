@@ -91,6 +91,12 @@ PROTOCOLS = [
         {"a.seq": make.PULSEQ},
     ),
     Case(
+        "Pulseq with a missing pulse",
+        acquisition_from("a.seq"),
+        ("a.seq", "PyPulseq cannot read it"),
+        {"a.seq": make.PULSEQ.replace("3  50   2", "3  50   7")},
+    ),
+    Case(
         "Pulseq cut short",
         acquisition_from("a.seq"),
         ("a.seq", "ends within [SHAPES]"),

@@ -140,7 +140,17 @@ def too_early(sequence):
     sequence.add_block(pypulseq.make_delay(50e-3))
 
 
+def refocused_too_soon(sequence):
+    sequence.add_block(pulse(math.pi / 2, "excitation"))
+    sequence.add_block(pypulseq.make_delay(9e-3))
+    sequence.add_block(pulse(math.pi, "refocusing"))
+    sequence.add_block(pypulseq.make_delay(2e-3))
+    sequence.add_block(pulse(math.pi, "refocusing"))
+    sequence.add_block(pypulseq.make_delay(30e-3))
+
+
 BAD = {
+    "refocused too soon": (refocused_too_soon, "excitation 0: the refocusing pulse at .* comes before"),
     "no gradients": (bare, "no gradient between any excitation and its echo"),
     "no excitation": (lambda s: s.add_block(*trapezoids((90, 0, 0))), "no excitation pulse"),
     "unbalanced": (unbalanced, "excitation 0: FreeWaveform: the samples leave"),

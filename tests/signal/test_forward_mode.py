@@ -14,6 +14,24 @@ def random(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def test_a_closed_wall_has_a_derivative_in_both_modes():
+    mesh, protocol = halves(), few_measurements().subset(slice(6, 12))
+    values = torch.zeros((), dtype=torch.float64)
+
+    def signal(kappa):
+        tissue = Tissue(diffusivity=[1.0, 2.0], permeability={(0, 1): kappa})
+        with coarse_on_purpose():
+            return simulate(mesh, tissue, protocol, solver=MatrixFormalism(modes=10_000)).real
+
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(values, torch.ones_like(values))
+        tangent = forward_ad.unpack_dual(signal(dual)).tangent
+    leaf = values.clone().requires_grad_()
+    (pulled,) = torch.autograd.grad(signal(leaf).sum(), leaf)
+    assert abs(float(pulled)) > 1e-3 * float(mesh.volume)
+    assert float(tangent.sum()) == pytest.approx(float(pulled), rel=1e-7)
+
+
 @pytest.mark.parametrize(
     "solver",
     [

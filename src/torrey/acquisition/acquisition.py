@@ -72,7 +72,22 @@ class Acquisition:
         big_delta: object,
         echo_time: object = None,
     ) -> Acquisition:
-        """Make an acquisition with pulsed gradients: `Acquisition.encode`, which see, with `Pgse()`."""
+        """Make an acquisition with pulsed gradients: `Acquisition.encode` with `Pgse()`.
+
+        Parameters
+        ----------
+        bvals : (N,) array_like
+            s/mm².
+        bvecs : (N, 3) array_like
+            Unit vectors.
+        small_delta, big_delta, echo_time : scalar or (N,) array_like
+            δ, Δ and echo time, ms; the last is δ + Δ where not given.
+
+        Raises
+        ------
+        InputError
+            As for `Acquisition.encode`.
+        """
         return cls.encode(
             Pgse(), bvals, bvecs, small_delta=small_delta, big_delta=big_delta, echo_time=echo_time
         )

@@ -77,7 +77,7 @@ class _Timeline:
 
     @classmethod
     def of(cls, path: PathLike) -> _Timeline:
-        gradients, excitations, refocusings, samples, _ = _sequence(path).waveforms_and_times()
+        gradients, excitations, refocusings, samples, _ = _waveforms_and_times(path)
         if excitations.size == 0:
             raise FileError(f"{path}: no excitation pulse, expected at least one")
         readouts = _middles(1e3 * np.asarray(samples, dtype=float), 1e3 * np.atleast_2d(excitations)[0])
@@ -95,6 +95,11 @@ class _Timeline:
             left = 0.0
             for start, end in zip([begin, *turns], turns, strict=False):
                 left = end - start - left
+            if left <= 0:
+                raise InputError(
+                    f"the refocusing pulse at {turns[-1]:g} ms comes before the spins that the one before it "
+                    "turned are in phase, expected it after their echo"
+                )
             echo = turns[-1] + left
         else:
             reads = [t for t in self.readouts if begin < t < later]
@@ -138,15 +143,15 @@ def _middles(samples: np.ndarray, excitations: np.ndarray) -> list[float]:
     return middles
 
 
-def _sequence(path: PathLike) -> Any:
-    """Return the `pypulseq.Sequence` of a file."""
+def _waveforms_and_times(path: PathLike) -> tuple[Any, ...]:
+    """Return what `pypulseq.Sequence.waveforms_and_times` makes of a file, in s and Hz/m."""
     text = read_text(path)
     if "[BLOCKS]" not in text:
         raise FileError(f"{path}: has no section [BLOCKS], expected a Pulseq sequence file")
-    # PyPulseq 1.5 would wait for that line for ever
+    # without that line PyPulseq 1.5 never returns
     if "[" not in text.rpartition("[SHAPES]")[2] and "[SHAPES]" in text and not text.endswith("\n\n"):
         raise FileError(
-            f"{path}: ends within [SHAPES], expected a blank line after the last; is it cut short?"
+            f"{path}: ends within [SHAPES], expected a blank line after the last shape; is it cut short?"
         )
     try:
         import pypulseq
@@ -155,8 +160,11 @@ def _sequence(path: PathLike) -> Any:
     sequence = pypulseq.Sequence()
     try:
         sequence.read(str(path))
+        found: tuple[Any, ...] = sequence.waveforms_and_times()
     except Exception as error:
-        # it has no error of its own
+        # it has no error of its own, and finds an event that is not there only when it makes the waveforms
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise FileError(f"{path}: PyPulseq cannot read it ({reason[:120]}), expected a Pulseq file") from None
-    return sequence
+        raise FileError(
+            f"{path}: PyPulseq cannot read it ({reason[:120]}), expected a Pulseq file"
+        ) from error
+    return found

@@ -19,8 +19,8 @@ _ORDERED_FROM = 2000
 def factorise(matrix: csc_array) -> Solve:
     """Factorise `matrix` (n, n) and return x ↦ matrix⁻¹x for x of shape (n,) or (n, k).
 
-    CHOLMOD where the optional `scikit-sparse` is installed and the matrix is real: with an optimised BLAS a
-    quarter of the time at 55 000 nodes. Else SuperLU without pivoting, nodes ordered by METIS where the
+    CHOLMOD where the optional `scikit-sparse` is installed and the matrix is real, which gains where it is
+    linked to an optimised BLAS. Else SuperLU without pivoting, nodes ordered by METIS where the
     optional `pymetis` is installed (40 % less fill than SciPy's minimum degree at 20 000 nodes) and by
     minimum degree otherwise. The answer is the same to rounding.
     """

@@ -104,13 +104,12 @@ def reduced_tangents(
         return element_geometry(x, space, coefficients)
 
     centred = (vertices - basis.centroid).detach()
-    return _along(basis, ElementGeometry(*pushforward(geometry, centred, displacements)))
+    return _along(basis, assemble(space, ElementGeometry(*pushforward(geometry, centred, displacements))))
 
 
-def _along(basis: ModalBasis, geometry: ElementGeometry) -> ReducedModel:
-    """Return the derivative of the reduced operators along P tangents of the `geometry`, with Φ held."""
+def _along(basis: ModalBasis, tangents: PairValues) -> ReducedModel:
+    """Return the derivative of the reduced operators along P `tangents` of the matrices, with Φ held."""
     space, Phi = basis.space, basis.vectors
-    tangents = assemble(space, geometry)
     P, n = len(tangents.mass), Phi.shape[1]
     stacked = torch.cat([tangents.mass[:, None], tangents.stiffness[:, None], tangents.moments], dim=1)
     reduced = _reduce_pairs(space, stacked.flatten(0, 1), Phi).view(P, 5, n, n)
@@ -139,10 +138,10 @@ class _Reduce(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         basis: ModalBasis = ctx.basis
-        geometry = ElementGeometry(*(t[None] for t in tangents[:-2]))
-        model = ReducedModel(*(t[0] for t in _along(basis, geometry)))
+        pairs = assemble(basis.space, ElementGeometry(*(t[None] for t in tangents[:-2])))
+        model = ReducedModel(*(t[0] for t in _along(basis, pairs)))
         if ctx.exact and not basis.modes.complete:
-            model = _add_out_of_span(basis, geometry, model)
+            model = _add_out_of_span(basis, pairs, model)
         return tuple(model)
 
 
@@ -177,13 +176,12 @@ def _out_of_span(basis: ModalBasis, left: Tensor, start: Tensor) -> Tensor:
     return torch.from_numpy(solve_out_of_span(basis.modes, force)).to(left)
 
 
-def _add_out_of_span(basis: ModalBasis, geometry: ElementGeometry, model: ReducedModel) -> ReducedModel:
+def _add_out_of_span(basis: ModalBasis, tangents: PairValues, model: ReducedModel) -> ReducedModel:
     """Add to a tangent of the reduced operators what dΦ outside the span makes of it.
 
     (S − λM) dφ = −(dS − λ dM) φ there; of S̃ it changes nothing, its modes being orthogonal.
     """
     space, Phi = basis.space, basis.vectors.cpu().numpy()
-    tangents = assemble(space, geometry)
     dM, dS = (space.matrix(values[0]) for values in (tangents.mass, tangents.stiffness))
     force = dS @ Phi - dM @ Phi * basis.modes.values[: Phi.shape[1]]
     X = -solve_out_of_span(basis.modes, force)

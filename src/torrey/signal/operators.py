@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import coo_array, csc_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..errors import InputError
 from ..fem.assembly import PairValues, assemble
@@ -236,12 +237,19 @@ def _exchanging(mesh: TetMesh, tissue: Tissue) -> list[Tensor]:
     A wall of permeability zero is closed, unless someone asks how the signal changes when it opens.
     """
     n = mesh.n_compartments
-    open_walls = [pair for pair, kappa in tissue.permeability.items() if kappa.requires_grad or kappa.any()]
+    open_walls = [
+        pair for pair, kappa in tissue.permeability.items() if kappa.any() or _is_differentiated(kappa)
+    ]
     first, second = np.array([*open_walls, (0, 0)]).T
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(n, n))
     groups = torch.as_tensor(connected_components(graph, directed=False)[1], device=mesh.compartments.device)
     present = torch.unique(mesh.compartments)
     return [present[groups[present] == g] for g in torch.unique(groups[present])]
+
+
+def _is_differentiated(value: Tensor) -> bool:
+    """Return whether a derivative in `value` is asked for, in reverse or forward mode."""
+    return value.requires_grad or forward_ad.unpack_dual(value).tangent is not None
 
 
 def _check_faces(value: Tensor, faces: Tensor, name: str) -> None:

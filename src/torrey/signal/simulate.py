@@ -62,7 +62,7 @@ def simulate(
         When the cut or the mesh is too coarse for the gradients, with the number.
     """
     require_valid(mesh)
-    # a second thread gains nothing, and on a busy machine its waiting costs up to ten times as much
+    # a second thread gains nothing, and on a busy machine its waiting costs several times as much
     with one_blas_thread():
         return (solver or MatrixFormalism()).signal(mesh, tissue, acquisition)
 
@@ -83,7 +83,6 @@ def simulate_batch(
     meshes : sequence of B TetMesh
         Of one connectivity or of several; for `vertices` (B, V, 3), `[mesh.with_vertices(v) for v in
         vertices]`.
-
     tissue : Tissue or sequence of B Tissue
         One for all, or one each.
     acquisition, solver
