@@ -61,6 +61,7 @@ PUBLIC = {
     "signal",
     "simulate",
     "simulate_batch",
+    "simulate_compartments",
     "write_mesh",
 }
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .signal import Tissue as Tissue
     from .signal.simulate import simulate as simulate
     from .signal.simulate import simulate_batch as simulate_batch
+    from .signal.simulate import simulate_compartments as simulate_compartments
 
     __version__: str
 
@@ -40,6 +41,7 @@ _HOMES = {
     "reconstruct": "inverse",
     "simulate": "signal",
     "simulate_batch": "signal",
+    "simulate_compartments": "signal",
     "write_mesh": "mesh",
 }
 """The public names and the package each lives in."""

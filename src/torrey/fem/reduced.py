@@ -158,7 +158,7 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
         X = _out_of_span(basis, left[2:], bar.magnetisation)
         left[0] += X * rates.diagonal()
         left[1] -= X
-    values = _sample_products(pairs, Phi, left)
+    values = sample_products(pairs, Phi, left)
     values[0] += (Phi @ bar.magnetisation)[pairs].mean(1)
     values = values * torch.where(pairs[:, 0] == pairs[:, 1], 1.0, 2.0).to(values)
     return PairValues(values[0], values[1], values[2:])
@@ -198,7 +198,7 @@ def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:
     return sums.index_add_(-1, j, values * (i != j))
 
 
-def _sample_products(pairs: Tensor, Phi: Tensor, left: Tensor) -> Tensor:
+def sample_products(pairs: Tensor, Phi: Tensor, left: Tensor) -> Tensor:
     """Return the symmetric part of left_k Φᵀ (K, nodes, nodes) at the node `pairs` (Z, 2) only: (K, Z)."""
     K, _, n = left.shape
     values = left.new_empty(K, len(pairs))

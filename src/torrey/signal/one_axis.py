@@ -5,7 +5,8 @@ phase factors,
 
     y = e^{−g_S Λ} Π_j e^{−iqφ_j A} e^{−g_j Λ} ν,     S = νᵀ y,
 
-g_j the time from the middle of one step to that of the next. The steps are symmetric in time and end where
+g_j the time from the middle of one step to that of the next; of a part of the shape S_c = u_cᵀ y, with u_c
+the observer of that part. The steps are symmetric in time and end where
 the waveform is not smooth, so that the error has even powers of their length only, and three and four step
 counts extrapolate to sixth and eighth order, as for PGSE. Nothing is assumed of the second half of it.
 """
@@ -34,7 +35,7 @@ _STEPS = (3, 6, 9, 12)
 _MOST_REFINED = 64
 
 
-def one_axis_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
+def one_axis_signal(model: ReducedModel, acquisition: Acquisition, observers: Tensor | None = None) -> Tensor:
     """Return ∫M (N,), µm³, complex, without the relaxation left out of `model`.
 
     Parameters
@@ -43,13 +44,16 @@ def one_axis_signal(model: ReducedModel, acquisition: Acquisition) -> Tensor:
         `rates` must be diagonal; gradients flow through all three as through full symmetric matrices.
     acquisition : Acquisition
         Pulses along one axis; gradients flow through its gradient vectors. They are centred in the echo time.
+    observers : (K, n) Tensor, optional
+        Parts u to integrate over, which makes the signals (N, K); gradients flow through them.
     """
+    parts = model.magnetisation[None] if observers is None else observers
     q = acquisition.wave_vectors.to(model.rates)
-    signal = q.new_zeros(len(q), dtype=torch.complex128)
+    signal = q.new_zeros(len(q), len(parts), dtype=torch.complex128)
     for timing, rows in pulse_timings(acquisition):
         here = rows.to(q.device)
-        signal = signal.index_put((here,), _OneTiming.apply(*model, q[here], timing))
-    return signal
+        signal = signal.index_put((here,), _OneTiming.apply(*model, parts, q[here], timing))
+    return signal[:, 0] if observers is None else signal
 
 
 class _Steps(NamedTuple):
@@ -117,15 +121,21 @@ def _run(axes: _Axes, rates: Tensor, start: Tensor, steps: _Steps) -> _Trace:
     return _Trace(before, after)
 
 
-def _integral(axes: _Axes, start: Tensor, end: Tensor) -> Tensor:
-    """Return νᵀy (G, C) for the state `end` in the bases of the axes."""
-    return ((start @ axes.rotation)[:, :, None] * end).sum(1)
+def _integrals(axes: _Axes, observers: Tensor, end: Tensor) -> Tensor:
+    """Return uᵀy (G, C, K) of `observers` (K, n), for the state `end` in the bases of the axes."""
+    return multiply(observers @ axes.rotation, end).mT
 
 
 class _OneTiming(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917 (torch passes them by position)
-        ctx: Any, rates: Tensor, moments: Tensor, start: Tensor, wave_vectors: Tensor, timing: PulseTiming
+        ctx: Any,
+        rates: Tensor,
+        moments: Tensor,
+        start: Tensor,
+        observers: Tensor,
+        wave_vectors: Tensor,
+        timing: PulseTiming,
     ) -> Tensor:
         delta, Delta = (
             torch.full_like(wave_vectors[:, 0], t) for t in (timing.small_delta, timing.big_delta)
@@ -134,28 +144,30 @@ class _OneTiming(torch.autograd.Function):
         A = torch.einsum("gc,cij->gij", groups.axes, moments)
         positions, rotation = torch.linalg.eigh(A)
         axes = _Axes(groups.axes, positions, rotation, groups.wave_number)
-        table, factor = _accurate(axes, rates.diagonal(), start, timing)
-        ctx.save_for_backward(rates, moments, start)
+        table, factor = _accurate(axes, rates.diagonal(), start, observers, timing)
+        ctx.save_for_backward(rates, moments, start, observers)
         ctx.groups, ctx.axes, ctx.timing, ctx.factor = groups, axes, timing, factor
         return groups.scatter(table)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        rates, moments, start = ctx.saved_tensors
+        rates, moments, start, observers = ctx.saved_tensors
         bar = torch.complex(ctx.groups.gather(cotangent.real), ctx.groups.gather(cotangent.imag))
         rates_bar, start_bar = torch.zeros_like(rates), torch.zeros_like(start)
-        moments_bar = torch.zeros_like(moments)
-        each = ctx.needs_input_grad[3]
+        moments_bar, observers_bar = torch.zeros_like(moments), torch.zeros_like(observers)
+        each = ctx.needs_input_grad[4]
         wave_bar = []
         counts = tuple(ctx.factor * m for m in _STEPS)
         finest = _steps(ctx.timing, counts[-1])
         floats = 8 * len(finest.gaps) * ctx.axes.positions.shape[1] * bar.shape[1]
         for few in chunks(len(bar), floats):
             axes = _Axes(*(t[few] for t in ctx.axes))
-            pulled = _pull(axes, rates.diagonal(), start, ctx.timing, counts, bar[few], each=each)
+            ends = start, observers
+            pulled = _pull(axes, rates.diagonal(), ends, ctx.timing, counts, bar[few], each=each)
             rates_bar += pulled.rates
             start_bar += pulled.start
+            observers_bar += pulled.observers
             if each:
                 wave_bar.append(torch.einsum("gkij,cij->gkc", pulled.position, moments))
                 position = (axes.wave_number[:, :, None, None] * pulled.position).sum(1)
@@ -163,11 +175,13 @@ class _OneTiming(torch.autograd.Function):
                 position = pulled.position[:, 0]
             moments_bar += torch.einsum("gc,gij->cij", axes.axes, position)
         wave = ctx.groups.scatter(torch.cat(wave_bar)) if each else None
-        return rates_bar, moments_bar, start_bar, wave, None
+        return rates_bar, moments_bar, start_bar, observers_bar, wave, None
 
 
-def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: PulseTiming) -> tuple[Tensor, int]:
-    """Return the signals (G, C) and by what the steps were multiplied for the tolerance."""
+def _accurate(
+    axes: _Axes, rates: Tensor, start: Tensor, observers: Tensor, timing: PulseTiming
+) -> tuple[Tensor, int]:
+    """Return the signals (G, C, K) and by what the steps were multiplied for the tolerance."""
     factor = 1
     longest = max(part.end - part.start for part in timing.intervals if part.pulse is not None)
     volume = float(start.square().sum())
@@ -176,7 +190,7 @@ def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: PulseTiming) ->
         runs = []
         for m in counts:
             trace = _run(axes, rates, start, _steps(timing, m))
-            runs.append(_integral(axes, start, trace.after[-1]))
+            runs.append(_integrals(axes, observers, trace.after[-1]))
         signal = extrapolate(runs, counts)
         change = float((signal - extrapolate(runs[1:], counts[1:])).abs().max())
         error = change / volume * stiffness(longest / counts[0], rates)
@@ -194,25 +208,31 @@ def _accurate(axes: _Axes, rates: Tensor, start: Tensor, timing: PulseTiming) ->
 
 
 class _Pulled(NamedTuple):
-    """Cotangents of Λ (n, n), of A (G, 1, n, n) or of qA (G, C, n, n), and of ν (n,), in the modes."""
+    """Cotangents of Λ (n, n), of A (G, 1, n, n) or qA (G, C, n, n), ν (n,) and u (K, n), in the modes."""
 
     rates: Tensor
     position: Tensor
     start: Tensor
+    observers: Tensor
 
 
 def _pull(  # noqa: PLR0917 (one after another in the chain)
     axes: _Axes,
     rates: Tensor,
-    start: Tensor,
+    ends: tuple[Tensor, Tensor],
     timing: PulseTiming,
     counts: tuple[int, ...],
     bar: Tensor,
     *,
     each: bool,
 ) -> _Pulled:
-    """Pull `bar` (G, C) on the signals back through all runs; `each` keeps measurements apart."""
+    """Pull `bar` (G, C, K) on the signals back through all runs; `each` keeps measurements apart.
+
+    `ends` are ν and the observers.
+    """
+    start, observers = ends
     rates_bar, start_bar = torch.zeros_like(rates.diag()), torch.zeros_like(start)
+    observers_bar = torch.zeros_like(observers)
     telescoped: Tensor | float = 0.0
     diagonal_part: Tensor | float = 0.0
     product = outer_each if each else lambda bars, states: outer(bars, states)[:, None]
@@ -225,8 +245,8 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
         steps = _steps(timing, m)
         trace = _run(axes, rates, start, steps)
         decays = axes.decays(rates, steps)
-        end = weight * bar[:, None] * (start @ axes.rotation)[:, :, None]
-        start_bar += _real_pairing(axes, weight * bar, trace.after[-1])
+        end = weight * multiply((observers @ axes.rotation).mT, bar.mT)
+        observers_bar += _real_pairing(axes, weight * bar, trace.after[-1])
         before_bars: list[Tensor] = [end] * len(steps.gaps)
         after_bars: list[Tensor] = [end] * len(steps.gaps)
         state = end
@@ -258,10 +278,10 @@ def _pull(  # noqa: PLR0917 (one after another in the chain)
     over = gap * axes.wave_number[:, :, None, None] if each else gap
     position = torch.where(near, diagonal_part, telescoped / over.masked_fill(near, 1.0))
     rotation = axes.rotation[:, None]
-    return _Pulled(rates_bar, rotation @ position @ rotation.mT, start_bar)
+    return _Pulled(rates_bar, rotation @ position @ rotation.mT, start_bar, observers_bar)
 
 
 def _real_pairing(axes: _Axes, bar: Tensor, end: Tensor) -> Tensor:
-    """Return the cotangent of ν in S = νᵀy, for y = `end` in the bases of the axes."""
-    pairing = (bar.conj()[:, None] * end).real.sum(2)
-    return torch.einsum("gik,gk->i", axes.rotation, pairing)
+    """Return the cotangent of u (K, n) in S = uᵀy, for y = `end` in the bases of the axes."""
+    pairing = outer([bar.mT], [end])
+    return (pairing @ axes.rotation.mT).sum(0)

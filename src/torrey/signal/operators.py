@@ -96,6 +96,13 @@ class Domain:
         )
         return cls(split, compartments, space)
 
+    def indicators(self, count: int) -> Tensor:
+        """Return the functions (count, nodes) that are one in a compartment and zero elsewhere."""
+        owner = self.compartments.new_empty(self.space.n_nodes)
+        # nodes belong to one compartment each
+        owner[self.space.tet_nodes] = self.compartments[:, None].expand_as(self.space.tet_nodes)
+        return torch.nn.functional.one_hot(owner, count).mT.double()
+
     def coefficients(self, tissue: Tissue) -> Coefficients:
         """Return what of `tissue` is where, differentiable in its values.
 

@@ -11,28 +11,27 @@ import torch
 from torch import Tensor
 
 from .splitting_adjoint import NEAR, divided_exponential
-from .three_axes_steps import Axes, AxesStep, axes_run, axes_step
+from .three_axes_steps import Axes, AxesStep, axes_run, axes_step, times
 
 
 class Pulled(NamedTuple):
-    """Cotangents of Λ (n, n) and the moments (3, n, n), of ν at both ends (n,), and of q (C, K, 3)."""
+    """Cotangents of Λ (n, n) and the moments (3, n, n), of ν (n,), and of q (C, K, 3)."""
 
     rates: Tensor
     moments: Tensor
-    rested: Tensor
+    start: Tensor
     q: Tensor
 
 
-def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], bar: Tensor) -> Pulled:
-    """Pull `bar` (C,) on the signals of `axes_run` back to all that they came from."""
+def pull_back(axes: Axes, start: Tensor, q: Tensor, steps: tuple[float, int], bar: Tensor) -> Pulled:
+    """Pull `bar` (n, C) on the state that `axes_run` returns back to all that it came from."""
     h, m = steps
     passages, decay = axes.passages(), axes.decay(h)
     kept: list[Tensor] = []
-    axes_run(axes, rested, q, steps, kept=kept)
+    axes_run(axes, start, q, steps, kept=kept)
     x = axes.bases[0]
-    adjoint = bar * (x.mT @ rested)[:, None].to(torch.complex128)
+    adjoint = times(x.mT, bar)
     sums = _Sums(axes, q, h)
-    rested_bar = torch.zeros_like(rested)
     q_bar = torch.zeros_like(q)
     for k in reversed(range(q.shape[1])):
         phases = axes.phases(q[:, k], h)
@@ -41,7 +40,6 @@ def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], b
             trace.append(axes_step(state, phases, passages, decay))
             state = trace[-1].x_again
         if k == q.shape[1] - 1:
-            rested_bar += x @ (bar.conj() * state).real.sum(1)
             sums.end(adjoint, state)
         for step in reversed(trace):
             # a step is the same read backwards, so that its adjoint is the step with conjugate phases
@@ -49,8 +47,7 @@ def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], b
             q_bar[:, k] += sums.add(step, back, phases, q[:, k])
             adjoint = back.x_again
     sums.begin(adjoint, kept[0])
-    rested_bar += x @ adjoint.real.sum(1)
-    return Pulled(sums.rates(axes, h), sums.moments(axes, decay), rested_bar, q_bar)
+    return Pulled(sums.rates(axes, h), sums.moments(axes, decay), x @ adjoint.real.sum(1), q_bar)
 
 
 class _Sums:
