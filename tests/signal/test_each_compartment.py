@@ -134,6 +134,7 @@ def test_gradients(solver, rows):
     slopes = {name: 1 + 0.3 * random(2) for name in ("diffusivity", "T2", "spin_density")}
     weights = random(2, len(rows), 2)
     a, base = acquisition, mesh.vertices + 2 * u  # away from the symmetric place
+    echo_time = a.echo_time + 6.0  # pauses, in which relaxation differs
 
     def loss(step):
         s = torch.as_tensor(step, dtype=torch.float64)
@@ -143,7 +144,7 @@ def test_gradients(solver, rows):
             permeability={(0, 1): 0.3 * (1 + s)},
             surface_relaxivity={1: 0.05 * (1 - s)},
         )
-        times = a.small_delta, a.big_delta, a.echo_time
+        times = a.small_delta, a.big_delta, echo_time
         now = Acquisition(a.gradients + s * turn, *times, a.waveforms, a.waveform_of)
         ours = each(mesh.with_vertices(base + s * u), moved, now, solver)
         return (weights[0] * ours.real + weights[1] * ours.imag).sum()
