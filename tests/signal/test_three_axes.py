@@ -13,7 +13,6 @@ from torrey.errors import InputError
 from torrey.fem.reduced import ReducedModel
 from torrey.signal import (
     BlochTorrey,
-    Karger,
     MatrixFormalism,
     Tissue,
     apparent_diffusion,
@@ -192,7 +191,6 @@ def test_vertices_of_a_permeable_mesh():
         apparent_diffusion,
         compartment_diffusion,
         short_time_diffusion,
-        lambda mesh, tissue, a: Karger.of(mesh, tissue).signal([1.0, 1.0], a),
     ],
 )
 def test_what_takes_pulses_only_says_so(use):
