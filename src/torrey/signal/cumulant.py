@@ -64,9 +64,9 @@ def second_cumulant(course: Course, rates: Tensor) -> Tensor:
     differences = (fixed[..., :, None] - fixed[..., None, :]) / gap.masked_fill(near, 1.0)
     with torch.enable_grad():
         here = middle[near].requires_grad_()
-        weights = time_weights(course, here)
-        for own, each in zip(weights.reshape(-1, len(here)), differences.view(-1, *gap.shape), strict=True):
-            (each[near],) = torch.autograd.grad(own.sum(), here, retain_graph=True)
+        weights = time_weights(course, here).reshape(-1, len(here))
+        slopes = [torch.autograd.grad(own.sum(), here, retain_graph=True)[0] for own in weights]
+    differences[..., near] = torch.stack(slopes).view(*values.shape[:-1], -1)
     return torch.diag_embed(values) + differences * (rates - rates.detach())
 
 
@@ -140,7 +140,8 @@ def _of_raster(waveform: FreeWaveform, rates: Tensor) -> Tensor:
     squares = torch.einsum("ka...,kb...->ab...", begin, begin) * step.fading
     squares = squares + (across + across.transpose(0, 1)) / 2 * step.end**2
     squares = squares + torch.tensordot(turns.mT @ turns, step.square, dims=0)
-    return z[:, None] * z / 2 + rates * waveform.raster * squares
+    weights: Tensor = z[:, None] * z / 2 + rates * waveform.raster * squares
+    return weights
 
 
 class _Step(NamedTuple):
