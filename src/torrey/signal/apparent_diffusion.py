@@ -192,7 +192,7 @@ def _basis(operators: Operators, nodes: Tensor, courses: list[Course]) -> ModalB
 
 def _contracted(course: Course, rates: Tensor, p: Tensor) -> Tensor:
     """Return pᵀG p/∫|F|²dt, (3, 3) or (3, 3, 3, 3), for p (n, 3) in modes of `rates` (n,)."""
-    return torch.einsum("ni,...n,nj->...ij", p, time_weights(course, rates) / weighting(course), p)
+    return torch.einsum("ni,...n,nj->...ij", p, time_weights(course, rates) / weighting(course).to(p), p)
 
 
 def _pole(courses: list[Course]) -> float:
