@@ -273,8 +273,9 @@ def _basis_to_tolerance(
 ) -> ModalBasis:
     # a mode matters where a pulse winds a full turn along its wavelength
     below = operators.mean_diffusivity * max(1.0, acquisition.largest_winding) ** 2 * 4
+    spectrum = operators.spectrum()
     while True:
-        basis = operators.basis(below=below)
+        basis = operators.reduce(spectrum.lowest(below=below))
         if truncation_error(basis, acquisition, parts) <= tolerance:
             return basis
         # a gap in the spectrum may be wider than the factor
