@@ -18,6 +18,7 @@ from .splitting import extrapolate, extrapolation_weights, stiffness
 from .splitting_adjoint import divided_exponential
 from .three_axes_adjoint import pull_back
 from .three_axes_steps import Axes, axes_run, rested_start
+from .three_axes_tangent import Change, Moved, push_forward
 from .timing import RasterTiming, raster_timings
 
 _MOST_RUNS = 4
@@ -58,8 +59,24 @@ class _OneRaster(torch.autograd.Function):
         axes = Axes.of(rates, moments)
         signal, counts = _accurate(axes, rested_start(start, axes.rates, timing.lead), start, q, timing)
         ctx.save_for_backward(start, q)
+        ctx.save_for_forward(start, q)
         ctx.axes, ctx.timing, ctx.counts = axes, timing, counts
         return signal
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        start, q = ctx.saved_tensors
+        axes, timing, counts = ctx.axes, ctx.timing, ctx.counts
+        rates_change, moments_change, start_change, q_change, _ = tangents
+        pause = start.new_tensor(timing.lead)
+        slower = rates_change * divided_exponential(axes.rates, pause)
+        rested = Moved(
+            rested_start(start, axes.rates, timing.lead),
+            rested_start(start_change, axes.rates, timing.lead) + slower @ start,
+        )
+        change, moved = Change(rates_change, moments_change), Moved(q, q_change)
+        runs = [push_forward(axes, change, rested, moved, (timing.raster / m, m)) for m in counts]
+        return extrapolate(runs, counts)
 
     @staticmethod
     @once_differentiable

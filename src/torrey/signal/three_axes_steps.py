@@ -52,7 +52,7 @@ def rested_start(start: Tensor, rates: Tensor, pause: float) -> Tensor:
     return torch.exp(-pause * rates) * start
 
 
-def _times(matrix: Tensor, state: Tensor) -> Tensor:
+def multiply(matrix: Tensor, state: Tensor) -> Tensor:
     """Multiply real (n, n) by complex (n, C)."""
     return torch.view_as_complex(
         (matrix @ torch.view_as_real(state).flatten(1)).view(len(matrix), state.shape[1], 2)
@@ -74,11 +74,11 @@ def axes_step(state: Tensor, phases: Tensor, passages: tuple[Tensor, Tensor], de
     """Take `state` (n, C), in the basis of x, through one step."""
     to_y, to_z = passages
     x = phases[0] * state
-    y = phases[1] * _times(to_y, x)
-    z = phases[2] * _times(to_z, y)
-    z_again = phases[2] * _times(decay, z)
-    y_again = phases[1] * _times(to_z.mT, z_again)
-    return AxesStep(x, y, z, z_again, y_again, phases[0] * _times(to_y.mT, y_again))
+    y = phases[1] * multiply(to_y, x)
+    z = phases[2] * multiply(to_z, y)
+    z_again = phases[2] * multiply(decay, z)
+    y_again = phases[1] * multiply(to_z.mT, z_again)
+    return AxesStep(x, y, z, z_again, y_again, phases[0] * multiply(to_y.mT, y_again))
 
 
 def axes_run(

@@ -1,0 +1,112 @@
+"""The tangent of `three_axes_steps`: from changes of Λ, the A, ν and q to those of the signals.
+
+A change of A_c turns its basis W_c: dW_c = W_c Ω_c, with divided elements between unequal positions. What is
+real and of the size of the basis then changes, and phase factors stay diagonal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .splitting_adjoint import NEAR, divided_exponential
+from .three_axes_steps import Axes, multiply
+
+
+class Moved(NamedTuple):
+    """A tensor and its change."""
+
+    value: Tensor
+    change: Tensor
+
+
+class Change(NamedTuple):
+    """Changes of Λ (n, n) and of the moments (3, n, n), in the modes."""
+
+    rates: Tensor
+    moments: Tensor
+
+
+def push_forward(axes: Axes, change: Change, rested: Moved, q: Moved, steps: tuple[float, int]) -> Tensor:
+    """Return what changes of the axes, of ν (n,) at both ends and of q (C, K, 3) make of the signals (C,)."""
+    h, m = steps
+    turn = _Turn.of(axes, change.moments, (h / 2) * q.value.abs().amax((0, 1)))
+    x, y, z = turn.rotations
+    to_y, to_z = axes.passages()
+    there = Moved(to_y, to_y @ x - y @ to_y), Moved(to_z, to_z @ y - z @ to_z)
+    back = tuple(Moved(matrix.value.mT, matrix.change.mT) for matrix in there)
+    decay, basis = axes.decay(h), axes.bases[2]
+    slower = change.rates * divided_exponential(axes.rates, axes.rates.new_tensor(h))
+    decay = Moved(decay, basis.mT @ slower @ basis + decay @ z - z @ decay)
+    ends = axes.bases[0].mT @ rested.value
+    ends = Moved(ends, axes.bases[0].mT @ rested.change - x @ ends)
+    state = Moved(*(part[:, None].to(torch.complex128).repeat(1, len(q.value)) for part in ends))
+    for cell, cell_change in zip(q.value.unbind(1), q.change.unbind(1), strict=True):
+        phases = turn.phases(axes, Moved(cell, cell_change), h)
+        for _ in range(m):
+            state = phases[0].on(state)
+            for c, matrix in ((1, there[0]), (2, there[1]), (2, decay), (1, back[1]), (0, back[0])):
+                state = phases[c].on(_through(matrix, state))
+    return ends.change.to(torch.complex128) @ state.value + ends.value.to(torch.complex128) @ state.change
+
+
+def _through(matrix: Moved, state: Moved) -> Moved:
+    return Moved(
+        multiply(matrix.value, state.value),
+        multiply(matrix.value, state.change) + multiply(matrix.change, state.value),
+    )
+
+
+class _Phase(NamedTuple):
+    """A diagonal of phase factors (n, C), its change over it, and what it mixes of equal positions."""
+
+    factor: Tensor
+    slope: Tensor
+    equal: Tensor | None
+    per_position: Tensor
+
+    def on(self, state: Moved) -> Moved:
+        made = self.factor * state.value
+        change = self.factor * state.change + self.slope * made
+        if self.equal is not None:
+            change = change + multiply(self.equal, self.per_position * made)
+        return Moved(made, change)
+
+
+class _Turn(NamedTuple):
+    """Changes of A in its bases.
+
+    Attributes
+    ----------
+    rotations : (3, n, n) Tensor
+        Ω, antisymmetric.
+    positions : (3, n) Tensor
+        Of the eigenvalues a.
+    equal : (3,) list of (n, n) Tensor or None
+        Elements between equal positions, which turn nothing; None where there are none.
+    """
+
+    rotations: Tensor
+    positions: Tensor
+    equal: list[Tensor | None]
+
+    @classmethod
+    def of(cls, axes: Axes, moments: Tensor, reach: Tensor) -> _Turn:
+        """Take `moments` to the bases; positions are equal where `reach` (3,) makes no phase of their gap."""
+        turned = axes.bases.mT @ moments @ axes.bases
+        gap = axes.positions[:, None] - axes.positions[:, :, None]
+        near = reach[:, None, None] * gap.abs() < NEAR
+        positions = turned.diagonal(dim1=1, dim2=2)
+        equal = turned.masked_fill(~near, 0.0) - torch.diag_embed(positions)
+        rotations = (turned / gap.masked_fill(near, 1.0)).masked_fill(near, 0.0)
+        return cls(rotations, positions, [part if bool(part.any()) else None for part in equal])
+
+    def phases(self, axes: Axes, q: Moved, h: float) -> list[_Phase]:
+        """Return X, Y and Z for `q` (C, 3) of a cell."""
+        per_position = -0.5j * h * q.value.mT
+        slopes = axes.positions[:, :, None] * q.change.mT[:, None] * (-0.5j * h)
+        slopes = slopes + self.positions[:, :, None] * per_position[:, None]
+        parts = zip(axes.phases(q.value, h), slopes, self.equal, per_position, strict=True)
+        return [_Phase(*part) for part in parts]
