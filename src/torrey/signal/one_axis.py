@@ -1,7 +1,7 @@
 """Signals of a reduced model for pulses of any shape along one axis a measurement, by `one_axis_steps`.
 
-Three and four step counts extrapolate to sixth and eighth order, as for PGSE. Nothing is assumed of the second
-half of the waveform.
+Three and four step counts extrapolate to sixth and eighth order, as for PGSE. Nothing is assumed of the
+second half of the waveform.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class _OneTiming(torch.autograd.Function):
             position = position + torch.einsum("gkc,cij->gkij", wave_change[few], moments)
             change = Change(rates_change, position, start_change)
             signals.append(push_forward(axes, rates.diagonal(), start, ctx.timing, counts, change))
-        return ctx.groups.scatter(torch.cat(signals))
+        tangent: Tensor = ctx.groups.scatter(torch.cat(signals))
+        return tangent
 
     @staticmethod
     @once_differentiable

@@ -21,7 +21,7 @@ class Change(NamedTuple):
     start: Tensor
 
 
-def push_forward(
+def push_forward(  # noqa: PLR0917 (one after another in the chain)
     axes: Axes, rates: Tensor, start: Tensor, timing: PulseTiming, counts: tuple[int, ...], change: Change
 ) -> Tensor:
     """Return what `change` makes of the extrapolated signals (G, C)."""
@@ -49,8 +49,8 @@ def push_forward(
 class _Turn(NamedTuple):
     """A change X of qA in the bases of the axes, as the derivative of phase factors P = e^{−iφqa} takes it.
 
-    Between unequal positions that is X_kl/(q(a_k − a_l)) times P_k − P_l, so that it is P Y − Y P with the one
-    Y for all factors; between equal ones −iφ X P.
+    Between unequal positions that is X_kl/(q(a_k − a_l)) times P_k − P_l, so that it is P Y − Y P with the
+    one Y for all factors; between equal ones −iφ X P.
 
     Attributes
     ----------

@@ -36,12 +36,12 @@ def push_forward(axes: Axes, change: Change, rested: Moved, q: Moved, steps: tup
     x, y, z = turn.rotations
     to_y, to_z = axes.passages()
     there = Moved(to_y, to_y @ x - y @ to_y), Moved(to_z, to_z @ y - z @ to_z)
-    back = tuple(Moved(matrix.value.mT, matrix.change.mT) for matrix in there)
-    decay, basis = axes.decay(h), axes.bases[2]
+    back = [Moved(matrix.value.mT, matrix.change.mT) for matrix in there]
+    held, basis = axes.decay(h), axes.bases[2]
     slower = change.rates * divided_exponential(axes.rates, axes.rates.new_tensor(h))
-    decay = Moved(decay, basis.mT @ slower @ basis + decay @ z - z @ decay)
-    ends = axes.bases[0].mT @ rested.value
-    ends = Moved(ends, axes.bases[0].mT @ rested.change - x @ ends)
+    decay = Moved(held, basis.mT @ slower @ basis + held @ z - z @ held)
+    start = axes.bases[0].mT @ rested.value
+    ends = Moved(start, axes.bases[0].mT @ rested.change - x @ start)
     state = Moved(*(part[:, None].to(torch.complex128).repeat(1, len(q.value)) for part in ends))
     for cell, cell_change in zip(q.value.unbind(1), q.change.unbind(1), strict=True):
         phases = turn.phases(axes, Moved(cell, cell_change), h)
@@ -49,7 +49,7 @@ def push_forward(axes: Axes, change: Change, rested: Moved, q: Moved, steps: tup
             state = phases[0].on(state)
             for c, matrix in ((1, there[0]), (2, there[1]), (2, decay), (1, back[1]), (0, back[0])):
                 state = phases[c].on(_through(matrix, state))
-    return ends.change.to(torch.complex128) @ state.value + ends.value.to(torch.complex128) @ state.change
+    return (ends.change[:, None] * state.value + ends.value[:, None] * state.change).sum(0)
 
 
 def _through(matrix: Moved, state: Moved) -> Moved:
