@@ -6,11 +6,13 @@ With Φ the kept modes, held fixed, the reduced problem of a moved mesh x is
 
 and, made symmetric by M_r^{−½}, the matrices S̃, J̃ and the vector ν of `ReducedModel`. They depend on the
 span of Φ only, so equal eigenvalues need no care. Their derivative with Φ held fixed misses the part of dΦ
-outside the span; the exact derivative of the truncated model adds it (`out_of_span`).
+outside the span; the exact derivative of the truncated model adds it (`out_of_span`). Where an interface lets
+something through that of the slow modes is always added: their jumps are made of all modes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from ..autodiff import pushforward
 from .assembly import PairValues, assemble, assemble_adjoint
 from .eigenmodes import Eigenmodes
 from .geometry import Coefficients, ElementGeometry, element_geometry
-from .out_of_span import solve_out_of_span
+from .out_of_span import count_slow, refine_out_of_span, solve_out_of_span
 from .space import FunctionSpace
 
 _GATHER = 4_000_000
@@ -88,8 +90,8 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
 def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, exact: bool) -> ReducedModel:
     """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
-    `exact` adds the out-of-span part to the derivative, which may be taken in reverse and in forward mode.
-    Second derivatives raise.
+    `exact` adds the out-of-span part of all modes to the derivative, which may be taken in reverse and in
+    forward mode. Second derivatives raise.
     """
     return ReducedModel(*_Reduce.apply(*geometry, basis, exact))
 
@@ -140,9 +142,26 @@ class _Reduce(torch.autograd.Function):
         basis: ModalBasis = ctx.basis
         pairs = assemble(basis.space, ElementGeometry(*(t[None] for t in tangents[:-2])))
         model = ReducedModel(*(t[0] for t in _along(basis, pairs)))
-        if ctx.exact and not basis.modes.complete:
-            model = _add_out_of_span(basis, pairs, model)
+        if outside := _Outside.of(basis, exact=ctx.exact):
+            model = _add_out_of_span(basis, outside, pairs, model)
         return tuple(model)
+
+
+class _Outside(NamedTuple):
+    """The first `n_modes` have their change outside the span, as `solve` finds it."""
+
+    n_modes: int
+    solve: Callable[[Eigenmodes, np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, basis: ModalBasis, *, exact: bool) -> _Outside | None:
+        if basis.modes.complete:
+            return None
+        if exact:
+            return cls(basis.modes.n_modes, solve_out_of_span)
+        if len(basis.space.interfaces):
+            return cls(count_slow(basis.modes), refine_out_of_span)
+        return None
 
 
 def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> PairValues:
@@ -154,37 +173,42 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
     G_M = G_M - _symmetric(torch.outer(bar.magnetisation, start)) / 4
     Phi, pairs = basis.vectors, basis.space.pairs
     left = torch.stack([Phi @ G for G in (G_M, G_S, *G_J)])
-    if exact and not basis.modes.complete:
-        X = _out_of_span(basis, left[2:], bar.magnetisation)
-        left[0] += X * rates.diagonal()
-        left[1] -= X
+    if outside := _Outside.of(basis, exact=exact):
+        few = slice(outside.n_modes)
+        X = _out_of_span(basis, outside, left[2:, :, few], bar.magnetisation[few])
+        left[0, :, few] += X * rates.diagonal()[few]
+        left[1, :, few] -= X
     values = _sample_products(pairs, Phi, left)
     values[0] += (Phi @ bar.magnetisation)[pairs].mean(1)
     values = values * torch.where(pairs[:, 0] == pairs[:, 1], 1.0, 2.0).to(values)
     return PairValues(values[0], values[1], values[2:])
 
 
-def _out_of_span(basis: ModalBasis, left: Tensor, start: Tensor) -> Tensor:
+def _out_of_span(basis: ModalBasis, outside: _Outside, left: Tensor, start: Tensor) -> Tensor:
     """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u Φ G_u and M1 times `start`.
 
-    `left` holds Φ G_u (3, nodes, n), `start` (n,) is the cotangent of ν. The second
+    `left` holds columns of Φ G_u (3, nodes, k), `start` (k,) of the cotangent of ν. The second
     part vanishes where uniform magnetisation is in the span.
     """
     space, load = basis.space, basis.modes.mass.sum(1)
     force = 2 * sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
     force = force + np.outer(load, start.cpu().numpy())
-    return torch.from_numpy(solve_out_of_span(basis.modes, force)).to(left)
+    return torch.from_numpy(outside.solve(basis.modes, force)).to(left)
 
 
-def _add_out_of_span(basis: ModalBasis, tangents: PairValues, model: ReducedModel) -> ReducedModel:
+def _add_out_of_span(
+    basis: ModalBasis, outside: _Outside, tangents: PairValues, model: ReducedModel
+) -> ReducedModel:
     """Add to a tangent of the reduced operators what dΦ outside the span makes of it.
 
     (S − λM) dφ = −(dS − λ dM) φ there; of S̃ it changes nothing, its modes being orthogonal.
     """
     space, Phi = basis.space, basis.vectors.cpu().numpy()
     dM, dS = (space.matrix(values[0]) for values in (tangents.mass, tangents.stiffness))
-    force = dS @ Phi - dM @ Phi * basis.modes.values[: Phi.shape[1]]
-    X = -solve_out_of_span(basis.modes, force)
+    k = outside.n_modes
+    force = dS @ Phi[:, :k] - dM @ Phi[:, :k] * basis.modes.values[:k]
+    X = np.zeros_like(Phi)
+    X[:, :k] = -outside.solve(basis.modes, force)
     across = np.stack([(space.matrix(J) @ Phi).T @ X for J in basis.moments])
     moments = _symmetric(torch.from_numpy(across).to(model.moments))
     start = torch.from_numpy(X.T @ basis.modes.mass.sum(1)).to(model.magnetisation)
