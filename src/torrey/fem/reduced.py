@@ -6,14 +6,14 @@ With Φ the kept modes, held fixed, the reduced problem of a moved mesh x is
 
 and, made symmetric by M_r^{−½}, the matrices S̃, J̃ and the vector ν of `ReducedModel`. They depend on the
 span of Φ only, so equal eigenvalues need no care. Their derivative with Φ held fixed misses the part of dΦ
-outside the span; the exact derivative of the truncated model adds it (`out_of_span`). Where an interface lets
-something through that of the slow modes is always added: their jumps are made of all modes.
+outside the span; the exact derivative of the truncated model adds it, of all modes or of the slow ones only
+(`out_of_span`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -87,13 +87,15 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
     return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
 
 
-def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, exact: bool) -> ReducedModel:
+def reduced_model(
+    geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: Literal["none", "slow", "all"]
+) -> ReducedModel:
     """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
-    `exact` adds the out-of-span part of all modes to the derivative, which may be taken in reverse and in
-    forward mode. Second derivatives raise.
+    The derivative, in reverse and in forward mode, has the change out of their span of no modes, the slow
+    ones or all; the last two are for eigenmodes. Second derivatives raise.
     """
-    return ReducedModel(*_Reduce.apply(*geometry, basis, exact))
+    return ReducedModel(*_Reduce.apply(*geometry, basis, _Outside.of(basis.modes, out_of_span)))
 
 
 def reduced_tangents(
@@ -127,14 +129,14 @@ def _along(basis: ModalBasis, tangents: PairValues) -> ReducedModel:
 class _Reduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        *_, ctx.basis, ctx.exact = inputs
+        *_, ctx.basis, ctx.outside = inputs
         return tuple(t.clone() for t in ctx.basis.model)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, rates: Tensor, moments: Tensor, start: Tensor) -> tuple[Tensor | None, ...]:
         basis: ModalBasis = ctx.basis
-        cotangent = _pair_cotangent(basis, ReducedModel(rates, moments, start), exact=ctx.exact)
+        cotangent = _pair_cotangent(basis, ctx.outside, ReducedModel(rates, moments, start))
         return (*assemble_adjoint(basis.space, cotangent), None, None)
 
     @staticmethod
@@ -142,8 +144,8 @@ class _Reduce(torch.autograd.Function):
         basis: ModalBasis = ctx.basis
         pairs = assemble(basis.space, ElementGeometry(*(t[None] for t in tangents[:-2])))
         model = ReducedModel(*(t[0] for t in _along(basis, pairs)))
-        if outside := _Outside.of(basis, exact=ctx.exact):
-            model = _add_out_of_span(basis, outside, pairs, model)
+        if ctx.outside is not None:
+            model = _add_out_of_span(basis, ctx.outside, pairs, model)
         return tuple(model)
 
 
@@ -154,17 +156,15 @@ class _Outside(NamedTuple):
     solve: Callable[[Eigenmodes, np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, basis: ModalBasis, *, exact: bool) -> _Outside | None:
-        if basis.modes.complete:
+    def of(cls, modes: Eigenmodes, which: str) -> _Outside | None:
+        if which == "none" or modes.complete:
             return None
-        if exact:
-            return cls(basis.modes.n_modes, solve_out_of_span)
-        if len(basis.space.interfaces):
-            return cls(count_slow(basis.modes), refine_out_of_span)
-        return None
+        if which == "all":
+            return cls(modes.n_modes, solve_out_of_span)
+        return cls(count_slow(modes), refine_out_of_span)
 
 
-def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> PairValues:
+def _pair_cotangent(basis: ModalBasis, outside: _Outside | None, bar: ReducedModel) -> PairValues:
     """Pull cotangents of the reduced operators back to one value for each node pair."""
     rates, J, start = basis.model
     G_S = _symmetric(bar.rates) / 2
@@ -173,7 +173,7 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
     G_M = G_M - _symmetric(torch.outer(bar.magnetisation, start)) / 4
     Phi, pairs = basis.vectors, basis.space.pairs
     left = torch.stack([Phi @ G for G in (G_M, G_S, *G_J)])
-    if outside := _Outside.of(basis, exact=exact):
+    if outside is not None:
         few = slice(outside.n_modes)
         X = _out_of_span(basis, outside, left[2:, :, few], bar.magnetisation[few])
         left[0, :, few] += X * rates.diagonal()[few]

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,8 +56,9 @@ class MatrixFormalism:
     order : {1, 2}
         Order of the finite elements. 1 has a node at each vertex; 2 adds mid-edge nodes.
     exact_gradient : bool
-        Whether vertex gradients include the change of the modes outside their span: exact for the truncated
-        model instead of within 1 %, at about the cost of the forward solve.
+        Whether gradients include the change of all modes outside their span: exact for the truncated model
+        instead of within 1 %, at about the cost of the forward solve. That of the slow modes is always
+        included where walls are permeable.
 
     Raises
     ------
@@ -91,7 +93,9 @@ class MatrixFormalism:
         for domain in parts:
             basis = self.basis(mesh, tissue, acquisition, domain=domain)
             geometry, _ = geometry_of(mesh, tissue, domain)
-            model = reduced_model(geometry, basis, exact=self.exact_gradient)
+            # what passes a wall is the jumps of the modes, which converge slowest of all
+            held: Literal["none", "slow"] = "slow" if len(domain.space.interfaces) else "none"
+            model = reduced_model(geometry, basis, out_of_span="all" if self.exact_gradient else held)
             part = _integrals(model, acquisition, rests=tissue.rests)
             signal = signal.to(part.device) + part
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
