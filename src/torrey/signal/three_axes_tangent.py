@@ -1,7 +1,7 @@
 """The tangent of `three_axes_steps`: from changes of Λ, the A, ν and q to those of the signals.
 
-A change of A_c turns its basis W_c: dW_c = W_c Ω_c, with divided elements between unequal positions. What is
-real and of the size of the basis then changes, and phase factors stay diagonal.
+A change of A_c turns its basis, dW_c = W_c Ω_c. The real matrices from basis to basis then change, and phase
+factors stay diagonal but between equal positions, which turn nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def _through(matrix: Moved, state: Moved) -> Moved:
 
 
 class _Phase(NamedTuple):
-    """A diagonal of phase factors (n, C), its change over it, and what it mixes of equal positions."""
+    """Diagonal factors (n, C) and `slope`, their change over them; `per_position` (C,) is −i(h/2)q.
+
+    `equal` (n, n) is the change of A between equal positions, off the diagonal.
+    """
 
     factor: Tensor
     slope: Tensor
