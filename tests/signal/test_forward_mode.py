@@ -96,10 +96,12 @@ def test_tangents_of_a_reduced_model_with_one_axis(repeats):
     """Where decay rates and positions are equal too, and with a measurement that has no gradient."""
     model, gradients = random_model(8, repeats=repeats), mixed().gradients.clone()
     gradients[4] = 0
+    # sine OGSE, even in time, along x, where a model that repeats has two positions only
+    gradients[6] = gradients[6].norm() * torch.tensor([1.0, 0.0, 0.0])
 
     def signal(rates, moments, start, gradients):
-        # double PGSE, cosine OGSE, trapezoid
-        return one_axis_signal(ReducedModel(rates, moments, start), mixed(gradients).subset([2, 4, 5, 8]))
+        # double PGSE, cosine and sine OGSE, trapezoid
+        return one_axis_signal(ReducedModel(rates, moments, start), mixed(gradients).subset([2, 4, 6, 8]))
 
     # the signal depends on gradients in mT/m a thousand times less
     directions = [*symmetric_change(), 1e4 * random(4, *gradients.shape)]
