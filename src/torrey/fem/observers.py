@@ -16,34 +16,32 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .assembly import PairValues, assemble_adjoint
+from .assembly import PairValues, assemble, assemble_adjoint
 from .geometry import ElementGeometry
-from .out_of_span import solve_out_of_span
-from .reduced import ModalBasis, sample_products
+from .out_of_span import Outside, Which
+from .reduced import ModalBasis, change_outside, sample_products
 
 
 def reduced_observers(
-    geometry: ElementGeometry, basis: ModalBasis, parts: Tensor, *, exact: bool = False
+    geometry: ElementGeometry, basis: ModalBasis, parts: Tensor, *, out_of_span: Which
 ) -> Tensor:
-    """Return u (K, n), µm^(3/2), differentiable in the `geometry` that `basis` was made on, in reverse mode.
+    """Return u (K, n), µm^(3/2), differentiable in the `geometry` that `basis` was made on.
 
     Parameters
     ----------
-    geometry, basis
+    geometry, basis, out_of_span
         As for `reduced_model`.
     parts : (K, nodes) Tensor
         The functions 1_c by their values at the nodes.
-    exact : bool
-        Whether to add the out-of-span part to the derivative.
     """
-    observers: Tensor = _Observe.apply(*geometry, basis, parts, exact)
+    observers: Tensor = _Observe.apply(*geometry, basis, parts, Outside.of(basis.modes, out_of_span))
     return observers
 
 
 class _Observe(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *_, ctx.basis, ctx.parts, ctx.exact = inputs
+        *_, ctx.basis, ctx.parts, ctx.outside = inputs
         loads = ctx.basis.modes.mass @ ctx.parts.cpu().numpy().T
         ctx.loads = torch.from_numpy(loads).to(ctx.basis.vectors)
         observers: Tensor = ctx.loads.mT @ ctx.basis.vectors
@@ -51,19 +49,38 @@ class _Observe(torch.autograd.Function):
         return observers.clone()
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        basis: ModalBasis = ctx.basis
+        pairs = assemble(basis.space, ElementGeometry(*tangents[:-3]))
+        moved = torch.from_numpy(basis.space.matrix(pairs.mass) @ _halfway(ctx).cpu().numpy())
+        change: Tensor = moved.to(basis.vectors).mT @ basis.vectors
+        if ctx.outside is not None:
+            X = torch.from_numpy(change_outside(basis, ctx.outside, pairs)).to(change)
+            change[:, : ctx.outside.n_modes] += ctx.loads.mT @ X
+        return change
+
+    @staticmethod
     @once_differentiable
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
         basis: ModalBasis = ctx.basis
         Phi, pairs = basis.vectors, basis.space.pairs
-        # of ūᵀ(ΦᵀdM 1 − ½ΦᵀdMΦ u) for each part
-        mass = sample_products(pairs, Phi @ bar.mT, (ctx.parts.to(Phi).mT - Phi @ ctx.observers.mT / 2)[None])
+        # of ūᵀΦᵀdM(1 − ½Φu) for each part
+        mass = sample_products(pairs, Phi @ bar.mT, _halfway(ctx)[None])
         stiffness = torch.zeros_like(mass)
-        if ctx.exact and not basis.modes.complete:
-            force = (ctx.loads @ bar).cpu().numpy()
-            X = torch.from_numpy(solve_out_of_span(basis.modes, force)).to(Phi)
-            more = sample_products(pairs, Phi, torch.stack([X * basis.model.rates.diagonal(), -X]))
+        if ctx.outside is not None:
+            few = slice(ctx.outside.n_modes)
+            force = (ctx.loads @ bar[:, few]).cpu().numpy()
+            X = torch.from_numpy(ctx.outside.solve(basis.modes, force)).to(Phi)
+            rates = basis.model.rates.diagonal()[few]
+            more = sample_products(pairs, Phi[:, few], torch.stack([X * rates, -X]))
             mass, stiffness = mass + more[:1], more[1:]
         twice = torch.where(pairs[:, 0] == pairs[:, 1], 1.0, 2.0).to(Phi)
         moments = torch.zeros_like(basis.moments)
         cotangent = PairValues(mass[0] * twice, stiffness[0] * twice, moments)
         return (*assemble_adjoint(basis.space, cotangent), None, None, None)
+
+
+def _halfway(ctx: Any) -> Tensor:
+    """Return 1_c − ½Φu_c (nodes, K): dM changes what is projected, and halfway the norm of the modes."""
+    functions: Tensor = ctx.parts.to(ctx.basis.vectors).mT - ctx.basis.vectors @ ctx.observers.mT / 2
+    return functions
