@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from torrey.acquisition import Acquisition, axisymmetric_encoding
 from torrey.fem.reduced import ReducedModel
-from torrey.signal import BlochTorrey, MatrixFormalism, Tissue, simulate
+from torrey.signal import BlochTorrey, MatrixFormalism, Tissue, simulate, simulate_compartments
 from torrey.signal.one_axis import one_axis_signal
 from torrey.signal.three_axes import three_axes_signal
 
@@ -99,14 +99,15 @@ def test_tangents_of_a_reduced_model_with_one_axis(repeats):
     # sine OGSE, even in time, along x, where a model that repeats has two positions only
     gradients[6] = gradients[6].norm() * torch.tensor([1.0, 0.0, 0.0])
 
-    def signal(rates, moments, start, gradients):
+    def signal(rates, moments, start, observers, gradients):
         # double PGSE, cosine and sine OGSE, trapezoid
-        return one_axis_signal(ReducedModel(rates, moments, start), mixed(gradients).subset([2, 4, 6, 8]))
+        acquisition = mixed(gradients).subset([2, 4, 6, 8])
+        return one_axis_signal(ReducedModel(rates, moments, start), acquisition, observers)
 
     # the signal depends on gradients in mT/m a thousand times less
     directions = [*symmetric_change(), 1e4 * random(4, *gradients.shape)]
-    weights = torch.complex(random(5, 4), random(6, 4))
-    tangent, pulled = forward_and_reverse(signal, [*model, gradients], directions, weights)
+    weights = torch.complex(random(5, 4, 2), random(6, 4, 2))
+    tangent, pulled = forward_and_reverse(signal, [*model, random(8, 2, 8), gradients], directions, weights)
     # rounding of divided differences only: both are those of the same steps
     assert tangent == pytest.approx(pulled, rel=1e-10)
 
@@ -115,18 +116,19 @@ def test_tangents_of_a_reduced_model_with_one_axis(repeats):
 def test_tangents_of_a_reduced_model_with_three_axes(repeats):
     model, gradients = random_model(8, repeats=repeats), random_waveforms(2, 4)
 
-    def signal(rates, moments, start, gradients):
-        return three_axes_signal(ReducedModel(rates, moments, start), free(gradients))
+    def signal(rates, moments, start, observers, gradients):
+        return three_axes_signal(ReducedModel(rates, moments, start), free(gradients), observers)
 
     directions = [*symmetric_change(), 1e4 * balanced(random(4, *gradients.shape))]
-    weights = torch.complex(random(5, 2), random(6, 2))
-    tangent, pulled = forward_and_reverse(signal, [*model, gradients], directions, weights)
+    weights = torch.complex(random(5, 2, 2), random(6, 2, 2))
+    tangent, pulled = forward_and_reverse(signal, [*model, random(8, 2, 8), gradients], directions, weights)
     assert tangent == pytest.approx(pulled, rel=1e-10)
 
 
 def symmetric_change():
+    """Return changes of a reduced model of eight modes, and of two observers."""
     rates, moments = random(1, 8, 8), random(2, 3, 8, 8)
-    return rates + rates.mT, moments + moments.mT, random(3, 8)
+    return rates + rates.mT, moments + moments.mT, random(3, 8), random(9, 2, 8)
 
 
 def balanced(samples):
@@ -180,6 +182,36 @@ def test_tangents_of_every_waveform_on_a_permeable_mesh(name):
         )
     # the basis is complete; the square of h, and rounding over it
     assert tangent == pytest.approx((after - before) / (2 * h), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [
+        (MatrixFormalism(modes=9), "mixed"),
+        (MatrixFormalism(modes=9, exact_gradient=True), "double PGSE"),
+        (BlochTorrey(tolerance=1e-2), "trapezoid"),
+    ],
+    ids=["fixed basis", "exact gradient", "stepping"],
+)
+def test_tangents_of_each_compartment(solver, name):
+    """Against reverse mode, whose gradients are tested against differences."""
+    mesh, protocol = halves((1, 1, 3)), ENCODINGS[name]
+    values = [mesh.vertices + 0.1 * random(0, *mesh.vertices.shape)]
+    values += [torch.tensor(v, dtype=torch.float64) for v in (0.3, [1.0, 2.0], [40.0, 90.0])]
+    values.append(protocol.gradients)
+    directions = [random(k, *v.shape) for k, v in enumerate(values)]
+    weights = torch.complex(random(7, len(values[-1]), 2), random(8, len(values[-1]), 2))
+    times = protocol.small_delta, protocol.big_delta, protocol.echo_time
+
+    def signal(vertices, kappa, D, T2, gradients):
+        tissue = Tissue(diffusivity=D, T2=T2, permeability={(0, 1): kappa})
+        acquisition = Acquisition(gradients, *times, protocol.waveforms, protocol.waveform_of)
+        with coarse_on_purpose():
+            return simulate_compartments(mesh.with_vertices(vertices), tissue, acquisition, solver=solver)
+
+    tangent, pulled = forward_and_reverse(signal, values, directions, weights)
+    # the solves outside the span of all modes are good to 1e-9
+    assert tangent == pytest.approx(pulled, rel=1e-7)
 
 
 def test_tangents_of_time_stepping():

@@ -5,7 +5,7 @@ With 1_c the function that is one on a part and zero elsewhere,
     u_c = M_r^{−½} ΦᵀM(x)1_c,     ∫M over the part = u_cᵀη,
 
 as ν of `reduced` is for the whole shape, and of parts that make it up the u_c add up to ν. The derivative is
-that of `reduced` too: Φ is held fixed, and the exact derivative adds the change of Φ outside its span.
+that of `reduced` too: Φ is held fixed, and its change outside the span is added for as many modes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch.autograd.function import once_differentiable
 
 from .assembly import PairValues, assemble, assemble_adjoint
 from .geometry import ElementGeometry
-from .out_of_span import Outside, Which
+from .out_of_span import OutOfSpan, Outside
 from .reduced import ModalBasis, change_outside, sample_products
 
 
 def reduced_observers(
-    geometry: ElementGeometry, basis: ModalBasis, parts: Tensor, *, out_of_span: Which
+    geometry: ElementGeometry, basis: ModalBasis, parts: Tensor, *, out_of_span: OutOfSpan
 ) -> Tensor:
     """Return u (K, n), µm^(3/2), differentiable in the `geometry` that `basis` was made on.
 
@@ -41,18 +41,19 @@ def reduced_observers(
 class _Observe(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *_, ctx.basis, ctx.parts, ctx.outside = inputs
-        loads = ctx.basis.modes.mass @ ctx.parts.cpu().numpy().T
+        *_, ctx.basis, parts, ctx.outside = inputs
+        loads = ctx.basis.modes.mass @ parts.cpu().numpy().T
         ctx.loads = torch.from_numpy(loads).to(ctx.basis.vectors)
         observers: Tensor = ctx.loads.mT @ ctx.basis.vectors
-        ctx.observers = observers
-        return observers.clone()
+        # dM changes what is projected, and at half the weight the norm of the modes
+        ctx.sources = parts.to(observers).mT - ctx.basis.vectors @ observers.mT / 2
+        return observers
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         basis: ModalBasis = ctx.basis
         pairs = assemble(basis.space, ElementGeometry(*tangents[:-3]))
-        moved = torch.from_numpy(basis.space.matrix(pairs.mass) @ _halfway(ctx).cpu().numpy())
+        moved = torch.from_numpy(basis.space.matrix(pairs.mass) @ ctx.sources.cpu().numpy())
         change: Tensor = moved.to(basis.vectors).mT @ basis.vectors
         if ctx.outside is not None:
             X = torch.from_numpy(change_outside(basis, ctx.outside, pairs)).to(change)
@@ -65,7 +66,7 @@ class _Observe(torch.autograd.Function):
         basis: ModalBasis = ctx.basis
         Phi, pairs = basis.vectors, basis.space.pairs
         # of ūᵀΦᵀdM(1 − ½Φu) for each part
-        mass = sample_products(pairs, Phi @ bar.mT, _halfway(ctx)[None])
+        mass = sample_products(pairs, Phi @ bar.mT, ctx.sources[None])
         stiffness = torch.zeros_like(mass)
         if ctx.outside is not None:
             few = slice(ctx.outside.n_modes)
@@ -78,9 +79,3 @@ class _Observe(torch.autograd.Function):
         moments = torch.zeros_like(basis.moments)
         cotangent = PairValues(mass[0] * twice, stiffness[0] * twice, moments)
         return (*assemble_adjoint(basis.space, cotangent), None, None, None)
-
-
-def _halfway(ctx: Any) -> Tensor:
-    """Return 1_c − ½Φu_c (nodes, K): dM changes what is projected, and halfway the norm of the modes."""
-    functions: Tensor = ctx.parts.to(ctx.basis.vectors).mT - ctx.basis.vectors @ ctx.observers.mT / 2
-    return functions

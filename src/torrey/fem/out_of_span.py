@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import ConvergenceError
 from .eigenmodes import Eigenmodes
 
-Which = Literal["none", "slow", "all"]
+OutOfSpan = Literal["none", "slow", "all"]
 """Modes whose change outside the span of the kept ones a derivative has."""
 
 _TOLERANCE = 1e-9
@@ -36,13 +36,14 @@ class Outside(NamedTuple):
     solve: Callable[[Eigenmodes, np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, modes: Eigenmodes, which: Which) -> Outside | None:
+    def of(cls, modes: Eigenmodes, which: OutOfSpan) -> Outside | None:
         """Return None where no mode does."""
         if which == "none" or modes.complete:
             return None
         if which == "all":
             return cls(modes.n_modes, solve_out_of_span)
-        return cls(count_slow(modes), refine_out_of_span)
+        n_slow = int(np.searchsorted(modes.values[: modes.n_modes], _SLOW * modes.next_value))
+        return cls(n_slow, refine_out_of_span)
 
 
 def solve_out_of_span(modes: Eigenmodes, force: np.ndarray) -> np.ndarray:
@@ -64,11 +65,6 @@ def solve_out_of_span(modes: Eigenmodes, force: np.ndarray) -> np.ndarray:
     if not rest.empty:
         solution += _deflated_cg(rest, force)
     return solution
-
-
-def count_slow(modes: Eigenmodes) -> int:
-    """Return how many of the lowest modes are slow."""
-    return int(np.searchsorted(modes.values[: modes.n_modes], _SLOW * modes.next_value))
 
 
 def refine_out_of_span(modes: Eigenmodes, force: np.ndarray) -> np.ndarray:

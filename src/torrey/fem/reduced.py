@@ -23,7 +23,7 @@ from ..autodiff import pushforward
 from .assembly import PairValues, assemble, assemble_adjoint
 from .eigenmodes import Eigenmodes
 from .geometry import Coefficients, ElementGeometry, element_geometry
-from .out_of_span import Outside, Which
+from .out_of_span import OutOfSpan, Outside
 from .space import FunctionSpace
 
 _GATHER = 4_000_000
@@ -86,7 +86,7 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
     return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
 
 
-def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: Which) -> ReducedModel:
+def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: OutOfSpan) -> ReducedModel:
     """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
     The derivative, in reverse and in forward mode, has the change out of their span of no modes, the slow

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..acquisition import AbstractWaveform, Acquisition, FreeWaveform, Pgse
 from ..errors import AccuracyWarning, InputError
 from ..fem.observers import reduced_observers
-from ..fem.out_of_span import Which
+from ..fem.out_of_span import OutOfSpan
 from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
@@ -121,7 +121,7 @@ class MatrixFormalism:
             signal = signal.to(columns.device).index_add(1, own, columns)
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue))[:, None] * signal
 
-    def _out_of_span(self, domain: Domain) -> Which:
+    def _out_of_span(self, domain: Domain) -> OutOfSpan:
         if self.exact_gradient:
             return "all"
         # what passes a wall is the jumps of the modes, which converge slowest of all

@@ -41,8 +41,7 @@ def push_forward(axes: Axes, change: Change, start: Moved, q: Moved, steps: tupl
     held, basis = axes.decay(h), axes.bases[2]
     slower = change.rates * divided_exponential(axes.rates, axes.rates.new_tensor(h))
     decay = Moved(held, basis.mT @ slower @ basis + held @ z - z @ held)
-    first = axes.bases[0]
-    out = Moved(first, first @ x)
+    out = Moved(axes.bases[0], axes.bases[0] @ x)
     begin = Moved(*(part[:, None].to(torch.complex128).expand(-1, len(q.value)) for part in start))
     state = through(_transposed(out), begin)
     for cell, cell_change in zip(q.value.unbind(1), q.change.unbind(1), strict=True):
@@ -55,7 +54,7 @@ def push_forward(axes: Axes, change: Change, start: Moved, q: Moved, steps: tupl
 
 
 def through(matrix: Moved, state: Moved) -> Moved:
-    """Return matrix (m, n) times state (n, C)."""
+    """Return `matrix` (m, n) times `state` (n, C), and its change."""
     return Moved(
         multiply(matrix.value, state.value),
         multiply(matrix.value, state.change) + multiply(matrix.change, state.value),
