@@ -11,7 +11,7 @@ from test_three_axes import mixed_encodings
 import torrey
 from torrey.acquisition import Acquisition
 from torrey.errors import InputError
-from torrey.mesh import TetMesh, box
+from torrey.mesh import TetMesh, box, layered_sphere
 from torrey.signal import BlochTorrey, MatrixFormalism, Tissue, simulate
 
 COMPLETE = MatrixFormalism(modes=10_000)
@@ -24,15 +24,14 @@ def each(mesh, tissue, acquisition, solver):
 
 @pytest.mark.parametrize("name", ["nested_T2", "permeable", "impermeable"])
 @pytest.mark.parametrize(
-    # the bounds of the project; the time stepping is made for its tolerances
+    # the bounds of the project; the time stepping is made for its tolerance
     ("solver", "bound", "every"),
     [
-        (MatrixFormalism(), 1e-3, 5),
-        (MatrixFormalism(tolerance=1e-5), 1e-4, 5),
-        (BlochTorrey(), 1e-4, 31),
+        (MatrixFormalism(), 1e-3, 11),
+        (MatrixFormalism(tolerance=1e-5), 1e-4, 31),
         (BlochTorrey(tolerance=1e-5), 1e-5, 31),
     ],
-    ids=["default", "1e-5", "stepping", "stepping 1e-5"],
+    ids=["default", "1e-5", "stepping"],
 )
 def test_signals_are_those_of_an_exact_solution_on_the_same_mesh(name, solver, bound, every):
     acquisition = spindoctor_protocol()
@@ -71,8 +70,8 @@ def test_both_solvers_agree_on_all_sequences_and_the_parts_make_up_the_whole(ord
 
 
 def test_closed_compartments_are_those_simulated_alone():
-    mesh, D, T2 = halves(), [1.0, 2.5], [40.0, 90.0]
-    acquisition = few_measurements()
+    mesh, D, T2 = halves((1, 2, 4)), [1.0, 2.5], [40.0, 90.0]
+    acquisition = few_measurements().subset(slice(0, None, 5))
     closed = {(0, 1): 0.0}
     together = each(mesh, Tissue(diffusivity=D, T2=T2, permeability=closed), acquisition, COMPLETE)
     for c in (0, 1):
@@ -109,15 +108,15 @@ def test_at_equilibrium_nothing_moves():
 @pytest.mark.parametrize(
     ("solver", "rows"),
     [
-        (MatrixFormalism(modes=18, exact_gradient=True), [7, 9, 11]),
-        (MatrixFormalism(modes=18, order=2, exact_gradient=True), [7, 11]),
-        (BlochTorrey(), [7, 9]),
+        (MatrixFormalism(modes=12, exact_gradient=True), [7, 9, 11]),
+        (MatrixFormalism(modes=12, order=2, exact_gradient=True), [11]),
+        (BlochTorrey(tolerance=1e-2), [7, 9]),
     ],
     ids=["modes", "order 2", "stepping"],
 )
 def test_gradients(solver, rows):
     """In all that a tissue has, vertices and gradient vectors, moved together, against differences."""
-    mesh, acquisition = halves((1, 2, 3)), mixed_encodings().subset(rows)
+    mesh, acquisition = halves((1, 1, 3)), mixed_encodings().subset(rows)
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape):
@@ -155,6 +154,22 @@ def test_gradients(solver, rows):
         first, second, third, fourth = (float(loss(k * h)) for k in (-2, -1, 1, 2))
     # the fourth power of h
     assert float(ours) == pytest.approx((first - 8 * second + 8 * third - fourth) / (12 * h), rel=1e-6)
+
+
+def test_fixed_basis_with_a_permeable_wall():
+    """In the permeability, against differences of the same truncated computation."""
+    mesh, acquisition = layered_sphere((2.0, 3.0), resolution=3), few_measurements().subset([24])
+
+    def signals(kappa):
+        tissue = Tissue(diffusivity=[1.0, 2.0], spin_density=[0.7, 1.0], permeability={(0, 1): kappa})
+        return each(mesh, tissue, acquisition, MatrixFormalism(modes=62)).real[0]
+
+    kappa, h = torch.ones((), dtype=torch.float64, requires_grad=True), 1e-3
+    ours = [float(torch.autograd.grad(part, kappa, retain_graph=True)[0]) for part in signals(kappa)]
+    with torch.no_grad():
+        expected = (signals(1 + h) - signals(1 - h)) / (2 * h)
+    # without the change of the slow modes in what sees the parts 2e-2, and without any 2e-2 to 5e-2
+    assert ours == pytest.approx(expected.tolist(), rel=3e-3)
 
 
 def test_what_does_not_fit_is_refused():

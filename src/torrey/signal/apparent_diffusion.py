@@ -148,7 +148,7 @@ def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order
     nodes = domain.space.node_positions((mesh.vertices.detach().double() - centroid)[domain.split.parent])
     courses = _courses(acquisition)
     basis = _basis(operators, nodes, [course for course, _ in courses])
-    model = reduced_model(geometry, basis, exact=False)
+    model = reduced_model(geometry, basis, out_of_span="none")
     u = u.to(model.rates)
     coefficients = u.new_zeros(len(u))
     for course, rows in courses:

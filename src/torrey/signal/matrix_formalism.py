@@ -16,6 +16,7 @@ from torch import Tensor
 from ..acquisition import AbstractWaveform, Acquisition, FreeWaveform, Pgse
 from ..errors import AccuracyWarning, InputError
 from ..fem.observers import reduced_observers
+from ..fem.out_of_span import OutOfSpan
 from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
@@ -56,8 +57,9 @@ class MatrixFormalism:
     order : {1, 2}
         Order of the finite elements. 1 has a node at each vertex; 2 adds mid-edge nodes.
     exact_gradient : bool
-        Whether vertex gradients include the change of the modes outside their span: exact for the truncated
-        model instead of within 1 %, at about the cost of the forward solve.
+        Whether gradients include the change of all modes outside their span: exact for the truncated model
+        instead of within 1 %, at about the cost of the forward solve. That of the slow modes is always
+        included where walls are permeable.
 
     Raises
     ------
@@ -92,7 +94,7 @@ class MatrixFormalism:
         for domain in parts:
             basis = self.basis(mesh, tissue, acquisition, domain=domain)
             geometry, _ = geometry_of(mesh, tissue, domain)
-            model = reduced_model(geometry, basis, exact=self.exact_gradient)
+            model = reduced_model(geometry, basis, out_of_span=self._out_of_span(domain))
             part = _integrals(model, acquisition, rests=tissue.rests)
             signal = signal.to(part.device) + part
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
@@ -109,14 +111,21 @@ class MatrixFormalism:
             parts = domain.indicators(mesh.n_compartments)[own] if len(own) > 1 else None
             basis = self.basis(mesh, tissue, acquisition, domain=domain, parts=parts)
             geometry, _ = geometry_of(mesh, tissue, domain)
-            model = reduced_model(geometry, basis, exact=self.exact_gradient)
+            which = self._out_of_span(domain)
+            model = reduced_model(geometry, basis, out_of_span=which)
             if parts is None:
                 columns = _integrals(model, acquisition, rests=tissue.rests)[:, None]
             else:
-                observers = reduced_observers(geometry, basis, parts, exact=self.exact_gradient)
+                observers = reduced_observers(geometry, basis, parts, out_of_span=which)
                 columns = _parts_integrals(model, acquisition, observers)
             signal = signal.to(columns.device).index_add(1, own, columns)
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue))[:, None] * signal
+
+    def _out_of_span(self, domain: Domain) -> OutOfSpan:
+        if self.exact_gradient:
+            return "all"
+        # what passes a wall is the jumps of the modes, which converge slowest of all
+        return "slow" if len(domain.space.interfaces) else "none"
 
     def basis(
         self,

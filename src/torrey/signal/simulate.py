@@ -83,7 +83,7 @@ def simulate_compartments(
     ----------
     mesh, tissue, acquisition, solver
         As for `simulate`. The tolerance of a solver is that of each compartment, over S(0) of all that
-        exchange. Gradients flow to the same values, in reverse mode.
+        exchange. Gradients flow to the same values.
 
     Returns
     -------

@@ -14,10 +14,11 @@ from ..errors import AccuracyWarning
 from ..fem.reduced import ReducedModel
 from .groups import chunks
 from .pgse import SPLITTING_TOLERANCE
-from .splitting import extrapolate, extrapolation_weights, stiffness
+from .splitting import extrapolate, extrapolation_weights, multiply, stiffness
 from .splitting_adjoint import divided_exponential
 from .three_axes_adjoint import pull_back
-from .three_axes_steps import Axes, axes_run, rested, times
+from .three_axes_steps import Axes, axes_run, rested
+from .three_axes_tangent import Change, Moved, push_forward, through
 from .timing import RasterTiming, raster_timings
 
 _MOST_RUNS = 4
@@ -69,8 +70,26 @@ class _OneRaster(torch.autograd.Function):
         axes = Axes.of(rates, moments)
         signal, end, counts = _accurate(axes, start, observers, q, timing)
         ctx.save_for_backward(start, observers, q, end)
+        ctx.save_for_forward(start, observers, q, end)
         ctx.axes, ctx.timing, ctx.counts = axes, timing, counts
         return signal
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        start, observers, q, end = ctx.saved_tensors
+        axes, timing, counts = ctx.axes, ctx.timing, ctx.counts
+        rates_change, moments_change, start_change, observers_change, q_change, _ = tangents
+        slower = rates_change * divided_exponential(axes.rates, start.new_tensor(timing.lead))
+
+        def rest(vectors: Tensor, change: Tensor) -> Moved:
+            later, changed = (rested(x, axes.rates, timing.lead) for x in (vectors, change))
+            return Moved(later, changed + vectors @ slower)
+
+        begin, moved = rest(start, start_change), Moved(q, q_change)
+        change = Change(rates_change, moments_change)
+        runs = [push_forward(axes, change, begin, moved, (timing.raster / m, m)) for m in counts]
+        end_moved = Moved(end, extrapolate(runs, counts))
+        return through(rest(observers, observers_change), end_moved).change.mT
 
     @staticmethod
     @once_differentiable
@@ -81,7 +100,7 @@ class _OneRaster(torch.autograd.Function):
         def rest(vectors: Tensor) -> Tensor:
             return rested(vectors, axes.rates, timing.lead)
 
-        end_bar = times(rest(observers).mT, cotangent.mT)
+        end_bar = multiply(rest(observers).mT, cotangent.mT)
         bars = [torch.zeros_like(t) for t in (axes.bases[0], axes.bases, start, q)]
         for m, weight in zip(counts, extrapolation_weights(counts), strict=True):
             pulled = pull_back(axes, rest(start), q, (timing.raster / m, m), weight * end_bar)
@@ -112,10 +131,10 @@ def _accurate(
             end = extrapolate(own, counts)
             # without the coarsest, and without the finest: phases of some radians make one of them small
             others = extrapolate(own[1:], counts[1:]), extrapolate(own[:-1], counts[:-1])
-            change = max(float(times(seen, end - other).abs().max()) for other in others)
+            change = max(float(multiply(seen, end - other).abs().max()) for other in others)
             error = change / volume * stiffness(timing.raster / factor, axes.rates)
             if error <= SPLITTING_TOLERANCE:
-                return times(seen, end).mT, end, counts
+                return multiply(seen, end).mT, end, counts
         if factor >= _MOST_REFINED:
             warnings.warn(
                 f"{counts[-1]} steps a cell of {timing.raster:g} ms are too few: estimated error "
@@ -123,5 +142,5 @@ def _accurate(
                 AccuracyWarning,
                 stacklevel=2,
             )
-            return times(seen, end).mT, end, counts
+            return multiply(seen, end).mT, end, counts
         factor *= 2

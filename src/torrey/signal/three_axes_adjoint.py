@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .splitting_adjoint import NEAR, divided_exponential
-from .three_axes_steps import Axes, AxesStep, axes_run, axes_step, times
+from .splitting import multiply
+from .splitting_adjoint import NEAR, divided_exponential, outer
+from .three_axes_steps import Axes, AxesStep, axes_run, axes_step
 
 
 class Pulled(NamedTuple):
@@ -30,7 +31,7 @@ def pull_back(axes: Axes, start: Tensor, q: Tensor, steps: tuple[float, int], ba
     kept: list[Tensor] = []
     axes_run(axes, start, q, steps, kept=kept)
     x = axes.bases[0]
-    adjoint = times(x.mT, bar)
+    adjoint = multiply(x.mT, bar)
     sums = _Sums(axes, q, h)
     q_bar = torch.zeros_like(q)
     for k in reversed(range(q.shape[1])):
@@ -72,11 +73,11 @@ class _Sums:
 
     def end(self, bar: Tensor, state: Tensor) -> None:
         """Add what leaves the last step."""
-        self._outside -= _outer([bar], [state])
+        self._outside -= outer([bar], [state])
 
     def begin(self, bar: Tensor, state: Tensor) -> None:
         """Add what enters the first step."""
-        self._outside += _outer([bar], [state])
+        self._outside += outer([bar], [state])
 
     def add(self, step: AxesStep, back: AxesStep, phases: Tensor, q: Tensor) -> Tensor:
         """Add one step with `q` (C, 3), and return the cotangent of q; `back` is its adjoint."""
@@ -84,9 +85,9 @@ class _Sums:
         x = [to[0] * back.x_again, back.x], [step.x, fro[0] * step.x_again]
         y = [to[1] * back.y_again, back.y], [step.y, fro[1] * step.y_again]
         z = [to[2] * back.z_again, back.z], [step.z, fro[2] * step.z_again]
-        self._xy += _outer([x[0][0], -x[0][1]], x[1])
-        self._yz += _outer([y[0][0], -y[0][1]], y[1])
-        self._across += _outer([back.z], [step.z])
+        self._xy += outer([x[0][0], -x[0][1]], x[1])
+        self._yz += outer([y[0][0], -y[0][1]], y[1])
+        self._across += outer([back.z], [step.z])
         slopes = []
         for c, (bars, states) in enumerate((x, y, z)):
             # Re(bar* · (−i) state), the slope in a phase
@@ -95,7 +96,7 @@ class _Sums:
             slopes.append(self._half * (self._positions[c] @ slope))
             if self._equal[c]:
                 turned = [-1j * self._half * q[:, c] * s for s in states]
-                self._turned[c] += _outer(bars, turned)
+                self._turned[c] += outer(bars, turned)
             else:
                 self._turned[c].diagonal().add_(self._half * (slope @ q[:, c]))
         return torch.stack(slopes, dim=1)
@@ -118,10 +119,3 @@ class _Sums:
         )
         divided = torch.where(self._near, self._turned, numerators / self._gap.masked_fill(self._near, 1.0))
         return axes.bases @ divided @ axes.bases.mT
-
-
-def _outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
-    """Return Σ Re(bar* ⊗ state) (n, n) of pairs of (n, C)."""
-    left, right = (torch.view_as_real(torch.cat(x, dim=1)).flatten(1) for x in (bars, states))
-    product: Tensor = left @ right.mT
-    return product

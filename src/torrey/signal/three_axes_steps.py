@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .splitting import multiply
+
 
 class Axes(NamedTuple):
     """Positions a (3, n) and bases W (3, n, n) along x, y and z, and the rates (n,)."""
@@ -52,13 +54,6 @@ def rested(vectors: Tensor, rates: Tensor, pause: float) -> Tensor:
     return torch.exp(-pause * rates) * vectors
 
 
-def times(matrix: Tensor, state: Tensor) -> Tensor:
-    """Multiply real (m, n) by complex (n, C)."""
-    return torch.view_as_complex(
-        (matrix @ torch.view_as_real(state).flatten(1)).view(len(matrix), state.shape[1], 2)
-    )
-
-
 class AxesStep(NamedTuple):
     """States (n, C) after each phase factor of one step, in the basis of its axis."""
 
@@ -74,11 +69,11 @@ def axes_step(state: Tensor, phases: Tensor, passages: tuple[Tensor, Tensor], de
     """Take `state` (n, C), in the basis of x, through one step."""
     to_y, to_z = passages
     x = phases[0] * state
-    y = phases[1] * times(to_y, x)
-    z = phases[2] * times(to_z, y)
-    z_again = phases[2] * times(decay, z)
-    y_again = phases[1] * times(to_z.mT, z_again)
-    return AxesStep(x, y, z, z_again, y_again, phases[0] * times(to_y.mT, y_again))
+    y = phases[1] * multiply(to_y, x)
+    z = phases[2] * multiply(to_z, y)
+    z_again = phases[2] * multiply(decay, z)
+    y_again = phases[1] * multiply(to_z.mT, z_again)
+    return AxesStep(x, y, z, z_again, y_again, phases[0] * multiply(to_y.mT, y_again))
 
 
 def axes_run(
@@ -97,4 +92,4 @@ def axes_run(
         phases = axes.phases(cell, h)
         for _ in range(m):
             state = axes_step(state, phases, passages, decay).x_again
-    return times(axes.bases[0], state)
+    return multiply(axes.bases[0], state)
