@@ -23,7 +23,8 @@ ROOMS = {
     "signal": {"mesh", "acquisition", "fem"},
     "shape": {"mesh"},
     "inverse": {"mesh", "acquisition", "fem", "signal", "shape"},
-    "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse"},
+    "tractography": set(),
+    "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "mesh_command": {"mesh", "report", "terminal"},
@@ -34,6 +35,7 @@ ROOMS = {
         "signal",
         "shape",
         "inverse",
+        "tractography",
         "report",
         "run_settings",
         "terminal",
@@ -61,6 +63,7 @@ PUBLIC = {
     "signal",
     "simulate",
     "simulate_batch",
+    "tractography",
     "write_mesh",
 }
 
