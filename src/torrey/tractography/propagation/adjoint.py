@@ -68,7 +68,7 @@ class _Points(torch.autograd.Function):
         return trace.trajectories.points.to(seeds.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         image, seeds, step = ctx.saved_tensors
         trace: Trace = ctx.trace
         steps = _steps(trace.trajectories)
@@ -80,7 +80,8 @@ class _Points(torch.autograd.Function):
             carried = (jacobians[part].mT @ pulled[steps.targets[part]][..., None])[..., 0]
             pulled.index_add_(0, steps.sources[part], carried)
             begin -= count
-        to_image, to_step = _pull(trace, steps, pulled, image, step, ctx.needs_input_grad)
+        leaves = [leaf.detach().requires_grad_() for leaf in (image, step)]
+        to_image, to_step = _pull(trace, steps, pulled, leaves[0], leaves[1])
         to_seeds = torch.zeros_like(seeds)
         at_seeds = pulled[trace.trajectories.seed_rows].to(seeds.dtype)
         to_seeds.index_add_(0, trace.trajectories.seed_indices, at_seeds)
@@ -115,20 +116,13 @@ def _jacobians(trace: Trace, steps: _Steps, image: Tensor, step: Tensor) -> Tens
     return jacobians
 
 
-def _pull(
-    trace: Trace, steps: _Steps, pulled: Tensor, image: Tensor, step: Tensor, needed: tuple[bool, ...]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the cotangents of the image and of the step, those that are `needed`."""
-    image = image.detach().requires_grad_(needed[0])
-    step = step.detach().requires_grad_(needed[2])
-    wanted = [leaf for leaf in (image, step) if leaf.requires_grad]
-    totals = [torch.zeros_like(leaf) for leaf in wanted]
-    if wanted:
-        with torch.enable_grad():
-            for part in _chunks(steps):
-                _, ends = _again(trace, steps, part, image, step)
-                found = torch.autograd.grad(ends, wanted, pulled[steps.targets[part]])
-                for total, cotangent in zip(totals, found, strict=True):
-                    total += cotangent
-    ready = iter(totals)
-    return (next(ready) if needed[0] else None), (next(ready) if needed[2] else None)
+def _pull(trace: Trace, steps: _Steps, pulled: Tensor, image: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cotangents of the image and of the step, both leaves."""
+    to_image, to_step = torch.zeros_like(image), torch.zeros_like(step)
+    with torch.enable_grad():
+        for part in _chunks(steps):
+            _, ends = _again(trace, steps, part, image, step)
+            found = torch.autograd.grad(ends, (image, step), pulled[steps.targets[part]])
+            to_image += found[0]
+            to_step += found[1]
+    return to_image, to_step

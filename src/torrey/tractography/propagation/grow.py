@@ -68,7 +68,7 @@ def grow(
         pieces.append(_half(rule, method, starts, -headings, grown, step=step, limits=limits))
 
     kept = ~grown.rejected & (grown.counts >= limits.least_points) & grown.visited.all(1)
-    return _assemble(pieces, starts, n_forward, grown.counts, kept, origin)
+    return _assemble(pieces, starts, origin, n_forward, torch.where(kept, grown.counts, 0))
 
 
 @dataclass
@@ -116,13 +116,12 @@ def _half(
 def _assemble(
     pieces: list[list[tuple[Tensor, Tensor]]],
     starts: Tensor,
-    n_forward: Tensor,
-    counts: Tensor,
-    kept: Tensor,
     origin: Tensor,
+    n_forward: Tensor,
+    sizes: Tensor,
 ) -> Trajectories:
-    """Lay the steps of both halves end to end, without streamlines that are not kept."""
-    sizes = torch.where(kept, counts, 0)
+    """Lay the steps of both halves end to end; streamlines of size 0 are left out."""
+    kept = sizes > 0
     offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     seed_rows = offsets[:-1] + n_forward
     points = starts.new_empty(int(offsets[-1]), 3)

@@ -97,7 +97,14 @@ def propagate(
     seeds = _checked_seeds(field, seeds)
     voxel = field.grid.voxel_size
     step = torch.as_tensor(method.usual_step * voxel if step is None else step, dtype=torch.float64)
-    limits = _limits(step, voxel, angle, cutoff, min_length, max_length, mask, include, exclude)
+    limits = _limits(
+        angle=angle,
+        cutoff=cutoff,
+        step=float(step),
+        least=_MIN_LENGTH * voxel if min_length is None else min_length,
+        most=_MAX_LENGTH * voxel if max_length is None else max_length,
+        regions=(mask, tuple(include), tuple(exclude)),
+    )
     directions = _checked_directions(directions, seeds, generator)
 
     blocks = []
@@ -145,38 +152,31 @@ def _checked_directions(
     if directions is None:
         device = generator.device if generator is not None else seeds.device
         directions = torch.randn(seeds.shape, generator=generator, device=device, dtype=torch.float64)
-    directions = (
-        directions.detach().to(seeds.device).expand(seeds.shape) if directions.dim() == 1 else directions
-    )
-    if directions.shape != seeds.shape:
-        raise InputError(
-            f"directions have shape {tuple(directions.shape)}; expected {tuple(seeds.shape)} or (3,)"
-        )
-    lengths = directions.detach().norm(dim=1, keepdim=True)
-    if bool((~(lengths > 0) | ~lengths.isfinite()).any()):
-        index = int((~(lengths[:, 0] > 0) | ~lengths[:, 0].isfinite()).nonzero()[0, 0])
-        raise InputError(
-            f"direction {index} is {directions[index].tolist()}; expected a finite vector, not zero"
-        )
-    return directions.detach() / lengths
+    directions = directions.detach().to(seeds.device)
+    if directions.shape not in {seeds.shape, (3,)}:
+        shapes = f"{tuple(directions.shape)}; expected {tuple(seeds.shape)} or (3,)"
+        raise InputError(f"directions have shape {shapes}")
+    directions = directions.expand(seeds.shape)
+    lengths = directions.norm(dim=1)
+    wrong = ~((lengths > 0) & lengths.isfinite())
+    if bool(wrong.any()):
+        index = int(wrong.nonzero()[0, 0])
+        raise InputError(f"direction {index} is {directions[index].tolist()}; expected finite and not zero")
+    towards: Tensor = directions / lengths[:, None]
+    return towards
 
 
 def _limits(
-    step: Tensor,
-    voxel: float,
+    *,
     angle: float,
     cutoff: float,
-    min_length: float | None,
-    max_length: float | None,
-    mask: Region | None,
-    include: Sequence[Region],
-    exclude: Sequence[Region],
+    step: float,
+    least: float,
+    most: float,
+    regions: tuple[Region | None, tuple[Region, ...], tuple[Region, ...]],
 ) -> Limits:
-    size = float(step)
-    least = _MIN_LENGTH * voxel if min_length is None else min_length
-    most = _MAX_LENGTH * voxel if max_length is None else max_length
-    if not 0 < size < math.inf:
-        raise InputError(f"step is {size:g}; expected a positive length in mm")
+    if not 0 < step < math.inf:
+        raise InputError(f"step is {step:g}; expected a positive length in mm")
     if not 0 < angle <= 90:
         raise InputError(f"angle is {angle:g}; expected degrees in (0, 90]")
     if not cutoff >= 0:
@@ -186,11 +186,11 @@ def _limits(
     return Limits(
         cutoff=cutoff,
         cosine=math.cos(math.radians(angle)),
-        most_points=3 + steps_in(most, size),
-        least_points=1 + steps_in(least, size),
-        mask=mask,
-        include=tuple(include),
-        exclude=tuple(exclude),
+        most_points=3 + steps_in(most, step),
+        least_points=1 + steps_in(least, step),
+        mask=regions[0],
+        include=regions[1],
+        exclude=regions[2],
     )
 
 
