@@ -20,6 +20,7 @@ MAX_ITERATIONS = 50
 
 _LONGEST_STEP = 0.2  # rad, MRtrix
 _CONVERGED = 1e-4  # rad, MRtrix
+_SHARP = 1e-7  # rad in float64: the last step is Newton's, so what is left is of the order of its square
 _NEWTON_BELOW = 0.1  # rad: well within the basin of a peak of degree 8, half as wide
 
 
@@ -112,6 +113,7 @@ def _climb(polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool) -> t
     found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     climbing = torch.arange(len(x), device=x.device)
     second = second_derivatives(polynomials, degree)
+    converged = _SHARP if sharpen and x.dtype == torch.float64 else _CONVERGED
     for _ in range(MAX_ITERATIONS):
         at = _local(second, x[climbing], degree)
         move = _move(at, sharpen)
@@ -119,7 +121,7 @@ def _climb(polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool) -> t
         reached = x[climbing] + move[:, :1] * e + move[:, 1:] * f
         x[climbing] = reached / reached.norm(dim=-1, keepdim=True)
         amplitudes[climbing] = at.value
-        done = move.norm(dim=-1) < _CONVERGED
+        done = move.norm(dim=-1) < converged
         found[climbing] = done
         if bool(done.all()):
             break

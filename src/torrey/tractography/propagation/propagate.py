@@ -79,7 +79,7 @@ def propagate(
     unidirectional : bool
         Whether to grow to one side of the seed only.
     generator : torch.Generator, optional
-        For random directions.
+        For random directions; one seeded with 0 if not given, so that a call can be repeated.
     progress : callable, optional
         Called with the number of seeds done, from time to time.
 
@@ -100,7 +100,7 @@ def propagate(
     limits = _limits(
         angle=angle,
         cutoff=cutoff,
-        step=float(step),
+        step=float(step.detach()),
         least=_MIN_LENGTH * voxel if min_length is None else min_length,
         most=_MAX_LENGTH * voxel if max_length is None else max_length,
         regions=(mask, tuple(include), tuple(exclude)),
@@ -150,8 +150,10 @@ def _checked_directions(
     directions: Tensor | None, seeds: Tensor, generator: torch.Generator | None
 ) -> Tensor:
     if directions is None:
-        device = generator.device if generator is not None else seeds.device
-        directions = torch.randn(seeds.shape, generator=generator, device=device, dtype=torch.float64)
+        generator = generator or torch.Generator().manual_seed(0)
+        directions = torch.randn(
+            seeds.shape, generator=generator, device=generator.device, dtype=torch.float64
+        )
     directions = directions.detach().to(seeds.device)
     if directions.shape not in {seeds.shape, (3,)}:
         shapes = f"{tuple(directions.shape)}; expected {tuple(seeds.shape)} or (3,)"
