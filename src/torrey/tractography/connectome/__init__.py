@@ -1,0 +1,20 @@
+"""Streamlines and a parcellation → matrix of edges: as `tck2connectome` counts them, or soft and differentiable."""
+
+from .assignment import Assignment, EndVoxels, ForwardSearch, RadialSearch, ReverseSearch
+from .matrix import assign_nodes, connectome, inverse_lengths
+from .parcellation import Parcellation
+from .soft import soft_assignment, soft_connectome
+
+__all__ = [
+    "Assignment",
+    "EndVoxels",
+    "ForwardSearch",
+    "Parcellation",
+    "RadialSearch",
+    "ReverseSearch",
+    "assign_nodes",
+    "connectome",
+    "inverse_lengths",
+    "soft_assignment",
+    "soft_connectome",
+]
