@@ -33,7 +33,7 @@ class EndVoxels:
 
     def assign(self, tracks: Streamlines, parcellation: Parcellation) -> Tensor:
         """Return nodes (S, 2)."""
-        nodes = searches.end_voxels(_ends(tracks), parcellation.labels, parcellation.to_voxels)
+        nodes = searches.end_voxels(_ends(tracks), parcellation.image)
         return _pairs(nodes, tracks)
 
 
@@ -58,16 +58,14 @@ class RadialSearch:
         slack = math.sqrt(sum((0.5 * sizes[::-1]) ** 2))
         half = math.ceil((self.radius + slack) / sizes.min())
         # axis z slowest, and a stable sort: equal lengths keep that order
-        offsets = np.stack(np.indices([2 * half + 1] * 3), -1).reshape(-1, 3)[:, ::-1] - half
+        offsets = np.indices([2 * half + 1] * 3).reshape(3, -1).T[:, ::-1] - half
         z, y, x = ((offsets * sizes) ** 2).T[::-1]
         lengths = np.sqrt(z + y + x)
         order = np.argsort(lengths, kind="stable")
         offsets = np.ascontiguousarray(offsets[order][lengths[order] < self.radius + slack])
         nodes = searches.radial(
             _ends(tracks),
-            parcellation.labels,
-            parcellation.to_voxels,
-            parcellation.to_world,
+            parcellation.image,
             offsets,
             float(self.radius),
             slack,
@@ -77,7 +75,7 @@ class RadialSearch:
 
 @dataclass(frozen=True)
 class ReverseSearch:
-    """The label of the last labelled voxel that the streamline has a point in, from its end back to its middle.
+    """The label of the first voxel with one that holds a point, from the end back to the middle.
 
     Parameters
     ----------
@@ -95,8 +93,7 @@ class ReverseSearch:
         nodes = searches.reverse(
             tracks.points.detach().cpu().numpy(),
             tracks.offsets.cpu().numpy(),
-            parcellation.labels,
-            parcellation.to_voxels,
+            parcellation.image,
             float(self.distance),
         )
         return _pairs(nodes, tracks)
@@ -104,10 +101,10 @@ class ReverseSearch:
 
 @dataclass(frozen=True)
 class ForwardSearch:
-    """The first label ahead of the end, in a region that grows from its voxel through a cone of 45° half-angle.
+    """The first label ahead of the end, in a region that grows from its voxel through a cone of 45°.
 
-    The voxel of least cost d (1 + angle/45°) is tried first, d and angle those of its centre as seen from the end,
-    along the tangent extrapolated from the last three points.
+    The voxel of least cost d (1 + angle/45°) is tried next, d and angle those of its centre as seen from the end,
+    where the tangent is extrapolated from the last three points.
 
     Parameters
     ----------
@@ -122,17 +119,46 @@ class ForwardSearch:
 
     def assign(self, tracks: Streamlines, parcellation: Parcellation) -> Tensor:
         """Return nodes (S, 2)."""
-        half = np.ceil(self.distance * np.linalg.norm(parcellation.to_voxels[:, :3], axis=1)).astype(int) + 2
+        half = (
+            np.ceil(self.distance * np.linalg.norm(parcellation.image.to_voxels[:, :3], axis=1)).astype(int)
+            + 2
+        )
         nodes = searches.forward(
             _ends(tracks),
             _tangents(tracks),
-            parcellation.labels,
-            parcellation.to_voxels,
-            parcellation.to_world,
+            parcellation.image,
             float(self.distance),
             half,
         )
         return _pairs(nodes, tracks)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownNodes:
+    """Nodes that were found before: several matrices from one assignment, or one made elsewhere.
+
+    Parameters
+    ----------
+    nodes : (S, 2) Tensor
+        Whole numbers, 0 for no node.
+    """
+
+    nodes: Tensor
+
+    def assign(self, tracks: Streamlines, parcellation: Parcellation) -> Tensor:
+        """Return nodes (S, 2).
+
+        Raises
+        ------
+        InputError
+            When there are not two for each streamline, each from 0 to N.
+        """
+        if self.nodes.shape != (len(tracks), 2):
+            raise InputError(f"nodes have shape {tuple(self.nodes.shape)}; expected ({len(tracks)}, 2)")
+        if not 0 <= int(self.nodes.min()) <= int(self.nodes.max()) <= parcellation.n_nodes:
+            ends = f"{int(self.nodes.min())} to {int(self.nodes.max())}"
+            raise InputError(f"nodes run from {ends}; expected 0 to {parcellation.n_nodes}, as the labels do")
+        return self.nodes.long()
 
 
 def _require_distance(name: str, value: float, *, finite: bool = True) -> None:
@@ -142,11 +168,12 @@ def _require_distance(name: str, value: float, *, finite: bool = True) -> None:
 
 def _ends(tracks: Streamlines) -> np.ndarray:
     """Return first and last points (2 S, 3), float64."""
-    return tracks.ends.detach().double().cpu().reshape(-1, 3).numpy()
+    ends: np.ndarray = tracks.ends.detach().double().cpu().reshape(-1, 3).numpy()
+    return ends
 
 
 def _tangents(tracks: Streamlines) -> np.ndarray:
-    """Return unit vectors (2 S, 3) out of both ends, the last step turned on as from the one before; or NaN."""
+    """Return unit vectors (2 S, 3) out of both ends, the last step bent as from the one before; or NaN."""
     first, last, n = tracks.offsets[:-1], tracks.offsets[1:] - 1, tracks.n_points
     inwards = torch.arange(3, device=n.device).minimum(n[:, None] - 1)
     rows = torch.stack([first[:, None] + inwards, last[:, None] - inwards], 1)
@@ -156,7 +183,8 @@ def _tangents(tracks: Streamlines) -> np.ndarray:
     ratio = last_step.norm(dim=2, keepdim=True) / step_before.norm(dim=2, keepdim=True)
     turned = 2 * last_step - step_before * ratio
     tangents = torch.where((n > 2)[:, None, None], turned, last_step)
-    return (tangents / tangents.norm(dim=2, keepdim=True)).reshape(-1, 3).cpu().numpy()
+    units: np.ndarray = (tangents / tangents.norm(dim=2, keepdim=True)).reshape(-1, 3).cpu().numpy()
+    return units
 
 
 def _pairs(nodes: np.ndarray, tracks: Streamlines) -> Tensor:

@@ -34,7 +34,7 @@ def assign_nodes(
     Raises
     ------
     InputError
-        When labels are negative, fractional or none, streamlines have no points, or all lie outside the image.
+        When labels are negative, fractional or none, a streamline has no point, or all lie outside the image.
     """
     parcellation = Parcellation.from_image(labels, affine)
     parcellation.require_tracks(tracks)
@@ -57,16 +57,16 @@ def connectome(
 ) -> Tensor:
     """Return the matrix (N, N) of edges between nodes 1 … N, as `tck2connectome` 3.0.3 does.
 
-    An edge has the sum Σ w v over its streamlines, of weights and values, their mean Σ w v/Σ w, or the least or largest
-    v. It is differentiable in values and weights, and through `values=tracks.lengths` in the points; to which edge
-    a streamline belongs is not: see `soft_connectome`.
+    An edge has the sum Σ w v over its streamlines, of weights and values, their mean Σ w v/Σ w, or the least or
+    largest v. It is differentiable in values and weights, and through `values=tracks.lengths` in the points; the
+    choice of edges is not: see `soft_connectome`.
 
     Parameters
     ----------
     tracks, labels, affine, assignment
         As for `assign_nodes`.
     values : (S,) Tensor, optional
-        What each streamline contributes, 1 by default: `tracks.lengths`, `inverse_lengths(tracks)`, a mean along it.
+        What each streamline contributes, 1 by default: `tracks.lengths`, `inverse_lengths(tracks)`, a mean FA.
     weights : (S,) Tensor, optional
         How much each streamline counts, 1 by default.
     statistic : str
@@ -104,10 +104,9 @@ def connectome(
 
 
 def inverse_lengths(tracks: Streamlines) -> Tensor:
-    """Return 1/length (S,), 1/mm, and 0 of a streamline without length."""
-    lengths = tracks.lengths
-    real = lengths > 0
-    return torch.where(real, 1 / torch.where(real, lengths, 1.0), 0.0)
+    """Return 1/length (S,), 1/mm: as in MRtrix 0 of a single point, and infinite where several coincide."""
+    lines = tracks.n_points > 1
+    return torch.where(lines, 1 / torch.where(lines, tracks.lengths, 1.0), 0.0)
 
 
 def finished(

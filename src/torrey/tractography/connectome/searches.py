@@ -1,17 +1,27 @@
 """Loops over voxels near the ends of streamlines, compiled.
 
-They visit voxels in the order in which `tck2connectome` 3.0.3 does, in the same arithmetic, because nodes that are
-equally near are told apart by nothing else. Positions are mm, `to_voxels` and `to_world` (3, 4).
+They visit voxels in the order in which `tck2connectome` 3.0.3 does, in the same arithmetic, because nodes
+that are equally near are told apart by nothing else.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 Array = np.ndarray
+Voxel = tuple[int, int, int]
+
+
+class Image(NamedTuple):
+    """Labels (X, Y, Z), and the affines (3, 4) mm → voxel indices and back."""
+
+    labels: Array
+    to_voxels: Array
+    to_world: Array
 
 
 @njit(cache=True)
@@ -31,84 +41,82 @@ def _rounded(x: float) -> int:
 
 
 @njit(cache=True)
-def _voxel(to_voxels: Array, point: Array) -> tuple[int, int, int]:
-    x, y, z = _moved(to_voxels, float(point[0]), float(point[1]), float(point[2]))
+def _voxel(image: Image, point: Array) -> Voxel:
+    x, y, z = _moved(image.to_voxels, float(point[0]), float(point[1]), float(point[2]))
     return _rounded(x), _rounded(y), _rounded(z)
 
 
 @njit(cache=True)
-def _label(labels: Array, i: int, j: int, k: int) -> int:
+def _label(image: Image, voxel: Voxel) -> int:
     """Return the label of a voxel, −1 outside the image."""
-    if 0 <= i < labels.shape[0] and 0 <= j < labels.shape[1] and 0 <= k < labels.shape[2]:
-        return int(labels[i, j, k])
+    i, j, k = voxel
+    shape = image.labels.shape
+    if 0 <= i < shape[0] and 0 <= j < shape[1] and 0 <= k < shape[2]:
+        return int(image.labels[i, j, k])
     return -1
 
 
 @njit(cache=True)
-def _distance(to_world: Array, point: Array, i: int, j: int, k: int) -> float:
-    x, y, z = _moved(to_world, float(i), float(j), float(k))
-    return math.sqrt((point[0] - x) ** 2 + (point[1] - y) ** 2 + (point[2] - z) ** 2)
+def _offset(image: Image, point: Array, voxel: Voxel) -> tuple[float, float, float]:
+    """Return the way from a point to the centre of a voxel, mm."""
+    x, y, z = _moved(image.to_world, float(voxel[0]), float(voxel[1]), float(voxel[2]))
+    return x - point[0], y - point[1], z - point[2]
 
 
 @njit(cache=True)
-def end_voxels(points: Array, labels: Array, to_voxels: Array) -> Array:
+def end_voxels(points: Array, image: Image) -> Array:
     """Return the label (E,) of the voxel that holds each point (E, 3)."""
     nodes = np.zeros(len(points), np.int64)
     for e in range(len(points)):
-        i, j, k = _voxel(to_voxels, points[e])
-        nodes[e] = max(_label(labels, i, j, k), 0)
+        nodes[e] = max(_label(image, _voxel(image, points[e])), 0)
     return nodes
 
 
 @njit(cache=True)
-def radial(
-    points: Array, labels: Array, to_voxels: Array, to_world: Array, offsets: Array, radius: float, slack: float
-) -> Array:
-    """Return the label (E,) of the nearest labelled voxel centre less than `radius` from each point (E, 3).
+def radial(points: Array, image: Image, offsets: Array, radius: float, slack: float) -> Array:
+    """Return the label (E,) of the nearest labelled voxel centre less than `radius` mm from a point (E, 3).
 
-    `offsets` (O, 3) are ordered by length; a voxel's centre is up to `slack` nearer or farther than its offset.
+    `offsets` (O, 3) are ordered by length; a centre is up to `slack` mm nearer or farther than its offset.
     """
     nodes = np.zeros(len(points), np.int64)
     for e in range(len(points)):
-        i, j, k = _voxel(to_voxels, points[e])
+        i, j, k = _voxel(image, points[e])
         nearest = radius
         for o in range(len(offsets)):
-            a, b, c = i + offsets[o, 0], j + offsets[o, 1], k + offsets[o, 2]
-            distance = _distance(to_world, points[e], a, b, c)
+            voxel = (i + offsets[o, 0], j + offsets[o, 1], k + offsets[o, 2])
+            x, y, z = _offset(image, points[e], voxel)
+            distance = math.sqrt(x * x + y * y + z * z)
             if distance > nearest + 2 * slack:
                 break
             if distance < nearest:
-                label = _label(labels, a, b, c)
+                label = _label(image, voxel)
                 if label > 0:
                     nodes[e], nearest = label, distance
     return nodes
 
 
 @njit(cache=True)
-def reverse(points: Array, offsets: Array, labels: Array, to_voxels: Array, longest: float) -> Array:
-    """Return the first label (S, 2) met from each end towards the middle, up to `longest` along the streamline."""
+def reverse(points: Array, offsets: Array, image: Image, longest: float) -> Array:
+    """Return the first label (S, 2) met from each end towards the middle, for `longest` mm along the way."""
     nodes = np.zeros((len(offsets) - 1, 2), np.int64)
     for s in range(len(offsets) - 1):
         n = offsets[s + 1] - offsets[s]
         for end in range(2):
-            # of an odd number of points the first end has the one in the middle, and of two points the second
-            # end has none
+            # of an odd number of points the first end has the middle one; of two points the last end has none
             count, step = ((n + 1) // 2, 1) if end == 0 else (n - 1 - n // 2, -1)
             at = offsets[s] if end == 0 else offsets[s + 1] - 1
             travelled = 0.0
             for _ in range(count):
-                i, j, k = _voxel(to_voxels, points[at])
-                label = _label(labels, i, j, k)
+                label = _label(image, _voxel(image, points[at]))
                 if label > 0:
                     nodes[s, end] = label
-                    break
-                if n == 1:
+                if label > 0 or n == 1:
                     break
                 # in the precision of the points, as MRtrix measures it
-                dx = points[at, 0] - points[at + step, 0]
-                dy = points[at, 1] - points[at + step, 1]
-                dz = points[at, 2] - points[at + step, 2]
-                travelled += math.sqrt(dx * dx + dy * dy + dz * dz)
+                x = points[at, 0] - points[at + step, 0]
+                y = points[at, 1] - points[at + step, 1]
+                z = points[at, 2] - points[at + step, 2]
+                travelled += math.sqrt(x * x + y * y + z * z)
                 if travelled > longest:
                     break
                 at += step
@@ -116,49 +124,59 @@ def reverse(points: Array, offsets: Array, labels: Array, to_voxels: Array, long
 
 
 @njit(cache=True, error_model="numpy")
-def _cost(to_world: Array, point: Array, tangent: Array, i: int, j: int, k: int) -> float:
-    """Return the distance times 1 straight ahead … 2 at 45° from the tangent; NaN beyond, and at the point."""
-    x, y, z = _moved(to_world, float(i), float(j), float(k))
-    x, y, z = x - point[0], y - point[1], z - point[2]
+def _cost(image: Image, point: Array, tangent: Array, voxel: Voxel) -> float:
+    """Return the distance, mm, times 1 straight ahead … 2 at 45° off; NaN beyond, and at the point itself."""
+    x, y, z = _offset(image, point, voxel)
     distance = math.sqrt(x * x + y * y + z * z)
     if distance == 0:
         return math.nan
     # straight ahead rounding may give a cosine above one, whose angle is NaN, there as here
-    angle = math.acos(tangent[0] * (x / distance) + tangent[1] * (y / distance) + tangent[2] * (z / distance))
+    cosine = tangent[0] * (x / distance) + tangent[1] * (y / distance) + tangent[2] * (z / distance)
+    angle = math.acos(cosine)
     if not angle <= math.pi / 4:
         return math.nan
     return distance * (1 + angle / (math.pi / 4))
 
 
 @njit(cache=True)
-def forward(
-    points: Array, tangents: Array, labels: Array, to_voxels: Array, to_world: Array, longest: float, half: Array
-) -> Array:
+def _cheapest(costs: Array, n: int) -> int:
+    first = 0
+    for m in range(1, n):
+        if costs[m] < costs[first]:
+            first = m
+    return first
+
+
+@njit(cache=True)
+def _holds(costs: Array, n: int, cost: float) -> bool:
+    held = False
+    for m in range(n):
+        held = held or costs[m] == cost
+    return held
+
+
+@njit(cache=True)
+def forward(points: Array, tangents: Array, image: Image, longest: float, half: Array) -> Array:
     """Return the label (E,) found first by growing a region ahead of each end (E, 3), cheapest voxel first.
 
-    `half` (3,) voxels reach farther than `longest` along each axis.
+    `half` (3,) voxels reach farther than `longest` mm along each axis.
     """
     visited = np.full((2 * half[0] + 1, 2 * half[1] + 1, 2 * half[2] + 1), -1, np.int64)
-    costs = np.empty(visited.size)
-    voxels = np.empty((len(costs), 3), np.int64)
+    costs, voxels = np.empty(visited.size), np.empty((visited.size, 3), np.int64)
     nodes = np.zeros(len(points), np.int64)
     for e in range(len(points)):
-        i, j, k = _voxel(to_voxels, points[e])
+        i, j, k = _voxel(image, points[e])
         low_i, low_j, low_k = i - half[0], j - half[1], k - half[2]
         visited[half[0], half[1], half[2]] = e
         costs[0], n = 0.0, 1
         voxels[0, 0], voxels[0, 1], voxels[0, 2] = i, j, k
         while n:
-            first = 0
-            for m in range(1, n):
-                if costs[m] < costs[first]:
-                    first = m
+            first = _cheapest(costs, n)
             i, j, k = voxels[first, 0], voxels[first, 1], voxels[first, 2]
             n -= 1
             costs[first] = costs[n]
-            for axis in range(3):
-                voxels[first, axis] = voxels[n, axis]
-            label = _label(labels, i, j, k)
+            voxels[first, 0], voxels[first, 1], voxels[first, 2] = voxels[n, 0], voxels[n, 1], voxels[n, 2]
+            label = _label(image, (i, j, k))
             if label > 0:
                 nodes[e] = label
                 break
@@ -170,15 +188,10 @@ def forward(
                         if visited[a - low_i, b - low_j, c - low_k] == e:
                             continue
                         visited[a - low_i, b - low_j, c - low_k] = e
-                        cost = _cost(to_world, points[e], tangents[e], a, b, c)
-                        if not cost <= longest:
-                            continue
-                        # costs are kept in single precision and once: of voxels that cost the same, the first
-                        cost = float(np.float32(cost))
-                        taken = False
-                        for m in range(n):
-                            taken = taken or costs[m] == cost
-                        if not taken:
+                        # kept in single precision and once: of voxels that cost the same the first is tried
+                        exact = _cost(image, points[e], tangents[e], (a, b, c))
+                        cost = float(np.float32(exact))
+                        if exact <= longest and not _holds(costs, n, cost):
                             costs[n] = cost
                             voxels[n, 0], voxels[n, 1], voxels[n, 2] = a, b, c
                             n += 1
@@ -186,21 +199,29 @@ def forward(
 
 
 @njit(cache=True)
-def nearest_of_each_label(
-    points: Array, labels: Array, to_voxels: Array, to_world: Array, offsets: Array, radius: float, n_nodes: int
-) -> Array:
-    """Return the flat index (E, N + 1) of the voxel of each label nearest to each point (E, 3), −1 beyond `radius`."""
+def nearest_of_each_label(points: Array, image: Image, offsets: Array, reach: float, n_nodes: int) -> Array:
+    """Return the flat index (E, N + 1) of the voxel of each label nearest to each point (E, 3).
+
+    −1 beyond `reach` mm; `offsets` (O, 3) hold all voxels that may be within.
+    """
     nearest = np.full((len(points), n_nodes + 1), -1, np.int32)
     least = np.empty(n_nodes + 1)
+    steps = np.empty((len(offsets), 3))
+    for o in range(len(offsets)):
+        for axis in range(3):
+            row = image.to_world[axis]
+            steps[o, axis] = row[0] * offsets[o, 0] + row[1] * offsets[o, 1] + row[2] * offsets[o, 2]
+    shape = image.labels.shape
     for e in range(len(points)):
-        i, j, k = _voxel(to_voxels, points[e])
-        least[:] = radius
+        i, j, k = _voxel(image, points[e])
+        x, y, z = _offset(image, points[e], (i, j, k))
+        least[:] = reach**2
         for o in range(len(offsets)):
             a, b, c = i + offsets[o, 0], j + offsets[o, 1], k + offsets[o, 2]
-            label = _label(labels, a, b, c)
+            label = _label(image, (a, b, c))
             if label > 0:
-                distance = _distance(to_world, points[e], a, b, c)
-                if distance < least[label]:
-                    least[label] = distance
-                    nearest[e, label] = (a * labels.shape[1] + b) * labels.shape[2] + c
+                square = (x + steps[o, 0]) ** 2 + (y + steps[o, 1]) ** 2 + (z + steps[o, 2]) ** 2
+                if square < least[label]:
+                    least[label] = square
+                    nearest[e, label] = (a * shape[1] + b) * shape[2] + c
     return nearest

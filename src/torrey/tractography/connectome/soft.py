@@ -1,4 +1,4 @@
-"""A connectome that moves smoothly with the ends of streamlines, and becomes that of `RadialSearch` as it sharpens."""
+"""A connectome that moves smoothly with the ends of streamlines; in its limit that of `RadialSearch`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def soft_assignment(
 ) -> Tensor:
     """Return the probability (S, 2, N + 1) that each end belongs to no node and to each of the nodes 1 … N.
 
-    p_k ∝ exp(−d_k²/(2 width²)), d_k the distance to the nearest voxel centre of node k, and d_0 = radius for none. As
-    width → 0 all of it goes to the node that `RadialSearch(radius)` finds, shared where nodes are equally near. p is
-    continuous in the points, with kinks where the nearest centre of a node changes.
+    p_k ∝ exp(−d_k²/(2 width²)), d_k the distance to the nearest voxel centre of node k, and d_0 = radius for none.
+    As width → 0 all of it goes to the node that `RadialSearch(radius)` finds, shared where nodes are equally
+    near. p is continuous in the points, with kinks where the nearest centre of a node changes.
 
     Parameters
     ----------
@@ -45,7 +45,9 @@ def soft_assignment(
         When shapes are wrong, labels are unfit, or a distance is not positive.
     """
     if points.dim() != 3 or points.shape[1:] != (2, 3):
-        raise InputError(f"points have shape {tuple(points.shape)}; expected (S, 2, 3), first and last points")
+        raise InputError(
+            f"points have shape {tuple(points.shape)}; expected (S, 2, 3), first and last points"
+        )
     return _probabilities(points, Parcellation.from_image(labels, affine), width=width, radius=radius)
 
 
@@ -64,8 +66,8 @@ def soft_connectome(
 ) -> Tensor:
     """Return the matrix (N, N) of expected edges when ends choose their nodes by `soft_assignment`.
 
-    With M_ab = Σ_s w_s p_sa p_sb of first and last ends, an edge is M_ab + M_ba between two nodes and M_aa from a node to
-    itself, so that the limit width → 0 is `connectome(..., assignment=RadialSearch(radius))`, statistic "sum".
+    With M_ab = Σ_s w_s p_sa p_sb of first and last ends, an edge is M_ab + M_ba between two nodes and M_aa from a
+    node to itself, so that the limit width → 0 is `connectome` with `RadialSearch(radius)` and statistic "sum".
     Differentiable in the end points and the weights.
 
     Parameters
@@ -110,9 +112,7 @@ def _probabilities(points: Tensor, parcellation: Parcellation, *, width: float, 
     reach = math.sqrt(radius**2 - 2 * width**2 * math.log(NEGLIGIBLE))
     nearest = searches.nearest_of_each_label(
         ends.detach().double().cpu().numpy(),
-        parcellation.labels,
-        parcellation.to_voxels,
-        parcellation.to_world,
+        parcellation.image,
         _offsets_within(parcellation, reach),
         reach,
         parcellation.n_nodes,
@@ -128,10 +128,10 @@ def _probabilities(points: Tensor, parcellation: Parcellation, *, width: float, 
 
 
 def _offsets_within(parcellation: Parcellation, reach: float) -> np.ndarray:
-    """Return voxel offsets (O, 3) from the voxel of a point that hold every centre within `reach` of the point."""
-    linear = parcellation.to_world[:, :3]
+    """Return offsets (O, 3) from the voxel of a point to all whose centre may be within `reach` mm of it."""
+    linear = parcellation.image.to_world[:, :3]
     corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
     farthest = reach + np.linalg.norm(corners @ linear.T, axis=1).max()
-    half = np.ceil(farthest * np.linalg.norm(parcellation.to_voxels[:, :3], axis=1)).astype(int)
-    offsets = np.stack(np.indices(2 * half + 1), -1).reshape(-1, 3) - half
+    half = np.ceil(farthest * np.linalg.norm(parcellation.image.to_voxels[:, :3], axis=1)).astype(int)
+    offsets = np.indices(2 * half + 1).reshape(3, -1).T - half
     return np.ascontiguousarray(offsets[np.linalg.norm(offsets @ linear.T, axis=1) <= farthest])
