@@ -103,8 +103,8 @@ class ReverseSearch:
 class ForwardSearch:
     """The first label ahead of the end, in a region that grows from its voxel through a cone of 45°.
 
-    The voxel of least cost d (1 + angle/45°) is tried next, d and angle those of its centre as seen from the end,
-    where the tangent is extrapolated from the last three points.
+    The voxel of least cost d (1 + angle/45°) is tried next, d and angle those of its centre as seen from the
+    end, where the tangent is extrapolated from the last three points.
 
     Parameters
     ----------
@@ -119,10 +119,8 @@ class ForwardSearch:
 
     def assign(self, tracks: Streamlines, parcellation: Parcellation) -> Tensor:
         """Return nodes (S, 2)."""
-        half = (
-            np.ceil(self.distance * np.linalg.norm(parcellation.image.to_voxels[:, :3], axis=1)).astype(int)
-            + 2
-        )
+        voxels_per_mm = np.linalg.norm(parcellation.image.to_voxels[:, :3], axis=1)
+        half = np.ceil(self.distance * voxels_per_mm).astype(int) + 2
         nodes = searches.forward(
             _ends(tracks),
             _tangents(tracks),

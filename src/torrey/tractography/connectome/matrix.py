@@ -57,16 +57,16 @@ def connectome(
 ) -> Tensor:
     """Return the matrix (N, N) of edges between nodes 1 … N, as `tck2connectome` 3.0.3 does.
 
-    An edge has the sum Σ w v over its streamlines, of weights and values, their mean Σ w v/Σ w, or the least or
-    largest v. It is differentiable in values and weights, and through `values=tracks.lengths` in the points; the
-    choice of edges is not: see `soft_connectome`.
+    An edge has the sum Σ w v of weights and values over its streamlines, their mean Σ w v/Σ w, or the least
+    or largest v. It is differentiable in values and weights, and so through `values=tracks.lengths` in the
+    points; the choice of edges is not: see `soft_connectome`.
 
     Parameters
     ----------
     tracks, labels, affine, assignment
         As for `assign_nodes`.
     values : (S,) Tensor, optional
-        What each streamline contributes, 1 by default: `tracks.lengths`, `inverse_lengths(tracks)`, a mean FA.
+        What each streamline contributes, 1 by default: `tracks.lengths`, `inverse_lengths(tracks)`, its FA.
     weights : (S,) Tensor, optional
         How much each streamline counts, 1 by default.
     statistic : str

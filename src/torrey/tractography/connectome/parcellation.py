@@ -81,7 +81,7 @@ class Parcellation:
     def image(self) -> Image:
         """Labels and affines for `searches`.
 
-        The affine is inverted by cofactors, as Eigen does: right between voxels a point falls as rounding decides.
+        The affine is inverted by cofactors, as Eigen does: of points right between voxels rounding decides.
         """
         to_world = self.grid.affine[:3].numpy()
         a, b, c = to_world[:, :3].T

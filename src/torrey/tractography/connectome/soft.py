@@ -24,9 +24,9 @@ def soft_assignment(
 ) -> Tensor:
     """Return the probability (S, 2, N + 1) that each end belongs to no node and to each of the nodes 1 … N.
 
-    p_k ∝ exp(−d_k²/(2 width²)), d_k the distance to the nearest voxel centre of node k, and d_0 = radius for none.
-    As width → 0 all of it goes to the node that `RadialSearch(radius)` finds, shared where nodes are equally
-    near. p is continuous in the points, with kinks where the nearest centre of a node changes.
+    p_k ∝ exp(−d_k²/(2 width²)), d_k the distance to the nearest voxel centre of node k, and d_0 = radius for
+    none. As width → 0 all of it goes to the node that `RadialSearch(radius)` finds, shared where nodes are
+    equally near. p is continuous in the points, with kinks where the nearest centre of a node changes.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ def soft_connectome(
 ) -> Tensor:
     """Return the matrix (N, N) of expected edges when ends choose their nodes by `soft_assignment`.
 
-    With M_ab = Σ_s w_s p_sa p_sb of first and last ends, an edge is M_ab + M_ba between two nodes and M_aa from a
-    node to itself, so that the limit width → 0 is `connectome` with `RadialSearch(radius)` and statistic "sum".
-    Differentiable in the end points and the weights.
+    With M_ab = Σ_s w_s p_sa p_sb of first and last ends, an edge is M_ab + M_ba between two nodes and M_aa
+    from a node to itself, so that the limit width → 0 is `connectome` with `RadialSearch(radius)` and
+    statistic "sum". Differentiable in the end points and the weights.
 
     Parameters
     ----------
