@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, CycloptsError
 
+from .connectome_command import connectome
 from .errors import FileError, InputError, TorreyError
 from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
@@ -39,6 +40,7 @@ app = App(
 )
 
 app.command(mesh_app)
+app.command(connectome)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

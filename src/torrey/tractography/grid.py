@@ -78,7 +78,8 @@ class Grid:
         Halves round away from zero, as `std::round` does in MRtrix.
         """
         voxels = self.to_voxels(points)
-        nearest = (voxels.abs() + 0.5).floor().copysign(voxels).long()
+        whole = voxels.trunc()
+        nearest = (whole + voxels.sign() * ((voxels - whole).abs() >= 0.5)).long()
         sizes = torch.tensor(self.shape, device=nearest.device)
         inside = ((nearest >= 0) & (nearest < sizes)).all(-1)
         flat = (nearest[..., 0] * self.shape[1] + nearest[..., 1]) * self.shape[2] + nearest[..., 2]
