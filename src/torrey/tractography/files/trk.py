@@ -82,7 +82,7 @@ def _header(path: Path, content: bytes) -> np.void:
     extra = int(header["nb_scalars_per_point"]), int(header["nb_properties_per_streamline"])
     if header["hdr_size"] != _HEADER or min(extra) < 0:
         raise FileError(
-            f"{path}: its header has hdr_size {header['hdr_size']}, {extra[0]} scalars and {extra[1]} properties"
+            f"{path}: its header has hdr_size {header['hdr_size']}, {extra[0]} scalars, {extra[1]} properties"
             f"; expected {_HEADER} and none negative"
         )
     affine = header["voxel_to_rasmm"]
