@@ -85,7 +85,7 @@ def read_seeds(path: PathLike) -> Tensor:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:  # UnicodeDecodeError is a ValueError
         raise FileError(f"{path}: expected {'an array of numbers' if is_array else 'text'}") from error
-    return _checked_array(path, content) if is_array else _parse(path, content)
+    return _parse(path, content) if isinstance(content, str) else _checked_array(path, content)
 
 
 def require_inside(seeds: Tensor, grid: Grid) -> None:
