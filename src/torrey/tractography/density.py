@@ -81,10 +81,10 @@ def track_density(
 ) -> Tensor:
     """Return the length of streamlines, mm, shared trilinearly between voxels (X, Y, Z); differentiable.
 
-    Each of the `pieces` of a segment goes to the eight voxels around its middle: the midpoint rule for
-    the integral of the trilinear weights along the streamline, with an error that falls as 1/pieces². The sum of
-    the image is the length of the pieces whose middle lies in it; within half a voxel of its faces all goes
-    to the outermost voxels. Gradients reach the points and `weights`.
+    Each of the `pieces` of a segment goes to the eight voxels around its middle: the midpoint rule for the
+    integral of the trilinear weights along the streamline, with an error that falls as 1/pieces². The sum
+    of the image is the length of the pieces whose middle lies in it; within half a voxel of its faces all
+    goes to the outermost voxels. Gradients reach the points and `weights`.
 
     Raises
     ------
