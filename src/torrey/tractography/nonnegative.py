@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
+import scipy.sparse.linalg
 import torch
 from scipy.optimize import minimize
-from scipy.sparse.linalg import lsmr
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import ConvergenceError
+from ..errors import ConvergenceError, InputError
 
 TOLERANCE = 1e-7
 """Of the gradient where the fit ends, over that where all unknowns are zero, with columns of length one."""
@@ -26,7 +27,7 @@ def nonnegative_fit(blocks: Tensor, target: Tensor, rows: Tensor, columns: Tenso
 
     A is made of columns of M values: block k stands in block row `rows[k]` of column `columns[k]`. At the
     solution the free unknowns F (w > 0) solve A_FᵀA_F w_F = A_Fᵀy, which gives the derivative; those at zero
-    stay there. Where the columns of F depend on each other, w is one of many, and so is its derivative.
+    stay there. Where the columns of F depend on each other, w is one of many and has no derivative.
 
     Parameters
     ----------
@@ -65,17 +66,27 @@ class _NonNegative(torch.autograd.Function):
         w = weights.cpu().double().numpy()
         free = np.flatnonzero(w > 0)
         A_free = A[:, free]
-        # v = A (AᵀA)⁻¹ g is the shortest solution of Aᵀv = g, and u = (AᵀA)⁻¹ g that of A u = v
-        g = gradients[0].detach().cpu().double().numpy()[free]
-        v = lsmr(A_free.T, g, atol=1e-12, btol=1e-12, maxiter=MAX_ITERATIONS)[0]
         u = np.zeros(len(w))
-        u[free] = lsmr(A_free, v, atol=1e-12, btol=1e-12, maxiter=MAX_ITERATIONS)[0]
+        u[free] = _solve_free(A_free, gradients[0].detach().cpu().double().numpy()[free])
+        v = A @ u
         residual = target.detach() - torch.as_tensor(A @ w).to(target).reshape(target.shape)
         adjoint = torch.as_tensor(v).to(target).reshape(target.shape)
         along = torch.as_tensor(u).to(target)
         # dL = uᵀdAᵀ(y − A w) − vᵀdA w + vᵀdy
         to_blocks = along[columns, None] * residual[rows] - weights[columns, None] * adjoint[rows]
         return to_blocks, adjoint, None, None, None
+
+
+def _solve_free(A: scipy.sparse.csr_matrix, g: np.ndarray) -> np.ndarray:
+    """Return (AᵀA)⁻¹ g; dense, for the free unknowns of thousands of streamlines share voxels."""
+    if not len(g):
+        return g
+    try:
+        return np.asarray(scipy.linalg.solve((A.T @ A).toarray(), g, assume_a="pos"))
+    except scipy.linalg.LinAlgError as error:
+        raise InputError(
+            f"weights of {len(g)} streamlines have no derivative: some make the signal of others together"
+        ) from error
 
 
 def _matrix(blocks: Tensor, target: Tensor, rows: Tensor, columns: Tensor, n: int) -> scipy.sparse.csr_matrix:

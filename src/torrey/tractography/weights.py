@@ -1,9 +1,9 @@
 """How much each streamline contributes to the diffusion signal, by a non-negative fit (LiFE).
 
 Every node of a streamline adds to the voxel that holds it the signal of a stick along the tangent,
-exp(−b D (g·t)²), less its mean over the measurements. Weights w ≥ 0 minimise the squared difference to the signal
-over that at b = 0, less its mean too: what has no direction plays no part (Pestilli et al., Nature Methods 11,
-1058, 2014).
+exp(−b D (g·t)²), less its mean over the measurements. Weights w ≥ 0 minimise the squared difference to the
+signal over that at b = 0, less its mean too: what has no direction plays no part (Pestilli et al., Nature
+Methods 11, 1058, 2014).
 """
 
 from __future__ import annotations
@@ -116,14 +116,14 @@ def fit_weights(
         raise InputError(f"images have shape {tuple(images.shape)}; expected {expected}, grid and b-values")
     system = stick_system(streamlines, grid, bvals=bvals, bvecs=bvecs, diffusivity=diffusivity)
     signal = images.reshape(-1, len(bvals))[system.voxels].to(system.signals)
+    if not bool(signal.isfinite().all()):
+        voxel = int(system.voxels[int((~signal.isfinite()).any(dim=1).nonzero()[0, 0])])
+        place = tuple(int(i) for i in np.unravel_index(voxel, grid.shape))
+        raise InputError(f"images are not finite in voxel {place}; expected numbers where streamlines pass")
     weighted = bvals > LARGEST_B0
     reference = signal[:, ~weighted].mean(dim=1, keepdim=True)
     relative = torch.where(reference > 0, signal[:, weighted] / reference.clamp(min=1e-300), 0.0)
     measured = relative - relative.mean(dim=1, keepdim=True)
-    if not bool(measured.isfinite().all()):
-        voxel = int(system.voxels[int((~measured.isfinite()).any(dim=1).nonzero()[0, 0])])
-        place = tuple(int(i) for i in np.unravel_index(voxel, grid.shape))
-        raise InputError(f"images are not finite in voxel {place}; expected numbers where streamlines pass")
     weights = nonnegative_fit(system.signals, measured, system.rows, system.columns, system.n_streamlines)
     return WeightFit(weights, system.predict(weights), measured, system.voxels)
 
@@ -169,7 +169,7 @@ def _require_fit(streamlines: Streamlines, bvals: Tensor, bvecs: Tensor) -> None
     weighted = int((bvals > LARGEST_B0).sum())
     if not 0 < weighted < len(bvals):
         raise InputError(
-            f"{weighted} of {len(bvals)} measurements have b > {LARGEST_B0:g} s/mm²; expected some and not all"
+            f"{weighted} of {len(bvals)} measurements have b > {LARGEST_B0:g} s/mm²; expected some, not all"
         )
     short = (streamlines.n_points < 2).nonzero()[:, 0]
     if len(short) or not len(streamlines):
