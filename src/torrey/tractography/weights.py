@@ -122,7 +122,8 @@ def fit_weights(
         raise InputError(f"images are not finite in voxel {place}; expected numbers where streamlines pass")
     weighted = bvals > LARGEST_B0
     reference = signal[:, ~weighted].mean(dim=1, keepdim=True)
-    relative = torch.where(reference > 0, signal[:, weighted] / reference.clamp(min=1e-300), 0.0)
+    has_signal = reference > 0
+    relative = signal[:, weighted] / torch.where(has_signal, reference, 1.0) * has_signal
     measured = relative - relative.mean(dim=1, keepdim=True)
     weights = nonnegative_fit(system.signals, measured, system.rows, system.columns, system.n_streamlines)
     return WeightFit(weights, system.predict(weights), measured, system.voxels)
