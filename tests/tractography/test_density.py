@@ -1,8 +1,10 @@
 """Track density against `tckmap`, straight lines whose lengths are known, and differences."""
 
 import math
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from torrey.errors import InputError
 from torrey.tractography import Grid, Streamlines
 from torrey.tractography.density import track_counts, track_density, track_lengths
-from torrey.tractography.files import write_tractogram
+from torrey.tractography.files import read_tractogram, write_tractogram
 
 SHAPE = (9, 10, 8)
 
@@ -75,6 +77,17 @@ def test_equal_to_tckmap(tmp_path, step, weighted):
     # and moves up to the 0.005 · 1.75 mm that it stops at from one voxel to the next
     assert apart.max() < 0.01
     assert np.quantile(apart, 0.98) < 2e-5
+
+
+@pytest.mark.skipif("TORREY_REFERENCE" not in os.environ, reason="TORREY_REFERENCE names no folder")
+def test_equal_to_tckmap_on_a_phantom():
+    folder = Path(os.environ["TORREY_REFERENCE"]) / "connectome"
+    tracks = read_tractogram(folder / "fibercup_sdstream_allwm.tck")
+    image = nibabel.load(folder / "fibercup_tdi_precise.nii.gz")
+    grid = Grid(image.shape, torch.tensor(image.affine))
+    # MRtrix sums up to 265 mm in a voxel in float32
+    lengths = track_lengths(tracks, grid, step=0.3)
+    np.testing.assert_allclose(lengths, image.get_fdata(), rtol=0, atol=2e-4)
 
 
 def test_a_straight_line_has_its_chords():

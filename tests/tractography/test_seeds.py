@@ -1,7 +1,9 @@
 """Seeds against those that `tckgen` writes, and the shape of random ones."""
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -102,6 +104,13 @@ def test_random_seeds_in_a_mask_fall_on_voxels_evenly():
 def test_layouts_of_text(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_seeds(tmp_path / name).tolist() == [[1, 2, 3], [-4.5, 5, 6]]
+
+
+def test_the_example_of_the_manual(tmp_path):
+    manual = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```\n(# x y z, mm\n.*?)^```$", manual, re.DOTALL | re.MULTILINE)
+    (tmp_path / "seeds.txt").write_text(example)
+    assert read_seeds(tmp_path / "seeds.txt").tolist() == [[-12.5, 30.25, 8], [-12.5, 32, 8]]
 
 
 def test_arrays(tmp_path):
