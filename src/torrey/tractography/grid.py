@@ -72,18 +72,25 @@ class Grid:
         """Return points (..., 3) in mm of voxel coordinates (..., 3)."""
         return _apply(self.affine, voxels)
 
-    def voxel_of(self, points: Tensor) -> Tensor:
-        """Return the flat index (...) of the voxel whose cell holds each point, −1 outside the image.
+    def nearest(self, points: Tensor) -> Tensor:
+        """Return the indices (..., 3) of the voxel, in the image or beyond, whose cell holds each point.
 
         Halves round away from zero, as `std::round` does in MRtrix.
         """
         voxels = self.to_voxels(points)
         whole = voxels.trunc()
-        nearest = (whole + voxels.sign() * ((voxels - whole).abs() >= 0.5)).long()
-        sizes = torch.tensor(self.shape, device=nearest.device)
-        inside = ((nearest >= 0) & (nearest < sizes)).all(-1)
-        flat = (nearest[..., 0] * self.shape[1] + nearest[..., 1]) * self.shape[2] + nearest[..., 2]
+        return (whole + voxels.sign() * ((voxels - whole).abs() >= 0.5)).long()
+
+    def flat(self, voxels: Tensor) -> Tensor:
+        """Return the flat index (...) of voxels (..., 3), −1 outside the image."""
+        sizes = torch.tensor(self.shape, device=voxels.device)
+        inside = ((voxels >= 0) & (voxels < sizes)).all(-1)
+        flat = (voxels[..., 0] * self.shape[1] + voxels[..., 1]) * self.shape[2] + voxels[..., 2]
         return torch.where(inside, flat, -1)
+
+    def voxel_of(self, points: Tensor) -> Tensor:
+        """Return the flat index (...) of the voxel whose cell holds each point, −1 outside the image."""
+        return self.flat(self.nearest(points))
 
     def matches(self, other: Grid) -> bool:
         """Tell whether `other` has the same voxels: equal shape, affine to 1e-3 of a voxel over the image."""
