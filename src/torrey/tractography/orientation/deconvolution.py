@@ -114,7 +114,7 @@ def deconvolve(
     directions = spiral_directions() if constraint_directions is None else constraint_directions
     degree = min(8, 2 * len(response) - 2) if degree is None else degree
     problem = _problem(gradients, response, degree, directions.to(weighted), neg_lambda, norm_lambda)
-    start = _start(gradients, response.detach(), n_coefficients(degree))
+    start = _start(gradients, response.detach(), degree)
     weight = 50 * neg_lambda * float(response.detach()[0]) / len(directions)
 
     parts, n_restless, n_done = [weighted.new_zeros(0, n_coefficients(degree))], 0, 0
@@ -150,17 +150,18 @@ def _problem(
     return ActiveRows(convolution, weight * harmonics(directions, degree), ridge)
 
 
-def _start(gradients: Tensor, response: Tensor, n: int) -> Tensor:
-    """Return the matrix (n, N) of an unconstrained deconvolution of low degrees.
+def _start(gradients: Tensor, response: Tensor, degree: int) -> Tensor:
+    """Return the matrix (n, N) of an unconstrained deconvolution, of which the low degrees are kept.
 
-    It only decides where the search for the active set begins. 1e-2 on the diagonal is MRtrix's.
+    The search for the active set begins there; 1e-2 on the diagonal is MRtrix's.
     """
-    whole = 2 * len(response) - 2
-    degree = min(_START_DEGREE, whole)
-    sampled = harmonics(gradients, whole)
+    fitted = min(degree, 2 * len(response) - 2)
+    while n_coefficients(fitted) > len(gradients):
+        fitted -= 2
+    sampled = harmonics(gradients, fitted)
     sampled.diagonal().add_(1e-2)
-    low = torch.linalg.pinv(sampled)[: n_coefficients(degree)]
-    low = low / per_coefficient(rotational_harmonics(response, degree))[:, None]
-    start = gradients.new_zeros(n, len(gradients))
-    start[: len(low)] = low[:n]
+    kept = n_coefficients(min(_START_DEGREE, fitted))
+    kernel = per_coefficient(rotational_harmonics(response, fitted))
+    start = gradients.new_zeros(n_coefficients(degree), len(gradients))
+    start[:kept] = (torch.linalg.pinv(sampled) / kernel[:, None])[:kept]
     return start
