@@ -28,6 +28,7 @@ ROOMS = {
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "mesh_command": {"mesh", "report", "terminal"},
+    "fod_command": {"tractography", "report", "terminal", "mesh_command"},
     "cli": {
         "mesh",
         "acquisition",
@@ -40,6 +41,7 @@ ROOMS = {
         "run_settings",
         "terminal",
         "mesh_command",
+        "fod_command",
     },
 }
 OPEN_TO_ALL = {"errors", "units", "autodiff"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App, CycloptsError
 
 from .errors import FileError, InputError, TorreyError
+from .fod_command import fod
 from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
 from .terminal import fitting, one_line, warnings_as_lines, working
@@ -39,6 +40,7 @@ app = App(
 )
 
 app.command(mesh_app)
+app.command(fod)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

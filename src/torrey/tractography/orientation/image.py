@@ -141,12 +141,12 @@ def write_image(path: PathLike, data: Tensor, grid: Grid) -> None:
 
 
 def _load(path: PathLike) -> Any:
+    if Path(path).is_dir():
+        raise FileError(f"{path}: is a folder; expected an image")
     try:
         image = nibabel.load(path)
     except FileNotFoundError as error:
         raise FileError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise FileError(f"{path}: is a folder; expected an image") from error
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise FileError(f"{path}: is no NIfTI image") from error
     if not isinstance(image, nibabel.Nifti1Image):
