@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from fibre_phantom import OBLIQUE, fibre_signals, noisy_crossings, protocol, response, run, unit, write_dwi
+from fibre_phantom import fibre_signals, noisy_crossings, protocol, response, run, unit, write_dwi
 from torrey.errors import AccuracyWarning, FileError, InputError
 from torrey.tractography import harmonics
 from torrey.tractography.orientation import (
@@ -89,11 +89,11 @@ def test_the_peak_is_along_the_fibre():
 
 def test_gradients_of_signals_and_response():
     table = protocol(20)
-    signals = noisy_crossings(table, 3, seed=2)
-    kernel = response(4)
+    signals = noisy_crossings(table, 2, seed=2)
+    kernel = response(3)
 
     def fods(s, r):
-        return deconvolve(1000 * s, table, 1000 * r, degree=6)
+        return deconvolve(1000 * s, table, 1000 * r, degree=4)
 
     scaled = (signals / 1000).requires_grad_(), (kernel / 1000).requires_grad_()
     # central differences of 1e-6 with amplitudes of order one: errors of 1e-12 / 1e-6 and of the step squared
@@ -165,9 +165,7 @@ def test_bad_signals():
 
 def test_responses_are_read_as_they_are_written(tmp_path):
     write_response(tmp_path / "r.txt", response(), bval=2000)
-    assert torch.equal(read_response(tmp_path / "r.txt"), response()) or read_response(
-        tmp_path / "r.txt"
-    ).numpy() == pytest.approx(response().numpy(), rel=1e-14)
+    assert read_response(tmp_path / "r.txt").numpy() == pytest.approx(response().numpy(), rel=1e-14)
     (tmp_path / "r.txt").write_text("900\n500 -100 20\n")
     with pytest.raises(FileError, match="2 rows, of as many shells"):
         read_response(tmp_path / "r.txt")
@@ -191,7 +189,3 @@ def test_the_spiral_covers_the_half_sphere_evenly():
     """The mean of x_i x_j over the sphere is δ_ij / 3."""
     directions = spiral_directions()
     assert (directions.T @ directions / 300).numpy() == pytest.approx(np.eye(3) / 3, abs=1e-3)
-
-
-def test_the_affine_of_the_phantom_is_oblique():
-    assert np.linalg.det(OBLIQUE[:3, :3]) < 0
