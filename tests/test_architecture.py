@@ -29,6 +29,7 @@ ROOMS = {
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "mesh_command": {"mesh", "report", "terminal"},
     "connectome_command": {"acquisition", "tractography", "report", "terminal", "mesh_command"},
+    "fod_command": {"tractography", "report", "terminal", "mesh_command"},
     "cli": {
         "mesh",
         "acquisition",
@@ -42,6 +43,7 @@ ROOMS = {
         "terminal",
         "mesh_command",
         "connectome_command",
+        "fod_command",
     },
 }
 OPEN_TO_ALL = {"errors", "units", "autodiff"}

@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 
 from .connectome_command import connectome
 from .errors import FileError, InputError, TorreyError
+from .fod_command import fod
 from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
 from .terminal import fitting, one_line, warnings_as_lines, working
@@ -41,6 +42,7 @@ app = App(
 
 app.command(mesh_app)
 app.command(connectome)
+app.command(fod)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

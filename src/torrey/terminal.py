@@ -56,6 +56,28 @@ def working(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield the callback that shows how many of how many are done of `what`."""
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def say(done: int, total: int) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                print(f"torrey: {what}: {done} of {total}", file=sys.stderr)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def fitting(n_starts: int | None) -> Iterator[Callable[[Iteration], None]]:
     """Yield the callback that shows the misfit of a running reconstruction of `n_starts`, where known."""
     if not sys.stderr.isatty():
