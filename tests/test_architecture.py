@@ -27,9 +27,7 @@ ROOMS = {
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "mesh_command": {"mesh", "report", "terminal"},
-    "connectome_command": {"acquisition", "tractography", "report", "terminal", "mesh_command"},
-    "fod_command": {"tractography", "report", "terminal", "mesh_command"},
+    "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},
     "cli": {
         "mesh",
         "acquisition",
@@ -41,9 +39,7 @@ ROOMS = {
         "report",
         "run_settings",
         "terminal",
-        "mesh_command",
-        "connectome_command",
-        "fod_command",
+        "commands",
     },
 }
 OPEN_TO_ALL = {"errors", "units", "autodiff"}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, CycloptsError
 
-from .connectome_command import connectome
+from .commands.connectome import connectome
+from .commands.fod import fod
+from .commands.mesh import mesh_app
 from .errors import FileError, InputError, TorreyError
-from .fod_command import fod
-from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
-from .terminal import fitting, one_line, warnings_as_lines, working
+from .terminal import Output, fitting, one_line, warnings_as_lines, working
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""What the command says while it works, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How the command meets its user: what it is given, and what it says on stderr while it works."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from .errors import AccuracyWarning
 
 if TYPE_CHECKING:
     from .inverse.result import Iteration
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+"""What a command writes to."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Off a terminal, progress is one line at most this often."""

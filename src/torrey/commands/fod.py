@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
-from .mesh_command import Output
-from .terminal import counting
+from ..errors import InputError
+from ..terminal import Output, counting
 
 if TYPE_CHECKING:
-    from .tractography import Grid
-    from .tractography.orientation import GradientTable
+    from ..tractography import Grid
+    from ..tractography.orientation import GradientTable
 
 
 def fod(
@@ -51,11 +50,11 @@ def fod(
     directions
         Where distributions are kept from being negative: rows of azimuth and elevation (rad); 300 by default.
     """
-    from .report.files import check_output_file
+    from ..report.files import check_output_file
 
     inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
-    from .tractography import orientation
+    from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
     table = _gradients(bvals, bvecs, grad, grid)
@@ -83,7 +82,7 @@ def fod(
 
 
 def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
-    from .tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
+    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
 
     if grad is not None and bvals is None and bvecs is None:
         return read_mrtrix_gradients(grad)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .errors import FileError, InputError
-from .mesh_command import Output
-from .terminal import working
+from ..errors import FileError, InputError
+from ..terminal import Output, working
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .tractography.connectome import Assignment
+    from ..tractography.connectome import Assignment
 
 
 def connectome(
@@ -67,7 +66,7 @@ def connectome(
     assignments
         .txt or .csv to write: the two nodes of each streamline.
     """
-    from .report.files import check_output_file
+    from ..report.files import check_output_file
 
     check_output_file(output, kinds=(".csv",), inputs=(tracks, labels, values, weights))
     if assignments is not None:
@@ -75,12 +74,12 @@ def connectome(
             assignments, kinds=(".txt", ".csv"), inputs=(tracks, labels, values, weights, output)
         )
     rule = _rule(assignment, distance)
-    from .acquisition.text import format_number, naming, write_text
-    from .tractography import connectome as edges
-    from .tractography.files import read_tractogram
-    from .tractography.orientation import read_image
+    from ..acquisition.text import format_number, naming, write_text
+    from ..tractography import connectome as edges
+    from ..tractography.files import read_tractogram
+    from ..tractography.orientation import read_image
 
-    lines, (image, grid) = read_tractogram(tracks), read_image(labels)
+    lines, (image, grid) = read_tractogram(tracks), read_image(labels, n_dimensions=3)
     with naming(labels):
         edges.Parcellation.from_image(image, grid.affine)
     contributions = _numbers(values, len(lines))
@@ -110,7 +109,7 @@ def connectome(
 
 
 def _rule(name: str, distance: float | None) -> Assignment:
-    from .tractography.connectome import EndVoxels, ForwardSearch, RadialSearch, ReverseSearch
+    from ..tractography.connectome import EndVoxels, ForwardSearch, RadialSearch, ReverseSearch
 
     if name == "end":
         if distance is not None:
@@ -132,7 +131,7 @@ def _numbers(path: Path | None, n_streamlines: int) -> Tensor | None:
         return None
     import torch
 
-    from .acquisition.text import data_lines, number, read_text
+    from ..acquisition.text import data_lines, number, read_text
 
     lines = data_lines(read_text(path))
     found = [number(path, line.number, "a value", word) for line in lines for word in line.words]
