@@ -4,8 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-
 from fibre_phantom import OBLIQUE, run
+
 from torrey.errors import FileError, InputError
 from torrey.tractography import Grid
 from torrey.tractography.orientation import GradientTable, read_fsl_gradients, read_mrtrix_gradients

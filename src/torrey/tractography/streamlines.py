@@ -24,6 +24,8 @@ class Streamlines:
         Streamline s holds points[offsets[s]:offsets[s + 1]]. int64.
     seed_indices : (S,) Tensor, optional
         Which seed made each streamline, where that is known. int64.
+    seed_places : (S,) Tensor, optional
+        Which of its own points the seed is, counted from 0, where that is known. int64.
 
     Raises
     ------
@@ -34,6 +36,7 @@ class Streamlines:
     points: Tensor
     offsets: Tensor
     seed_indices: Tensor | None = None
+    seed_places: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.points.dim() != 2 or self.points.shape[1] != 3:
@@ -44,8 +47,10 @@ class Streamlines:
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.points):
             ends = f"{int(self.offsets[0])} to {int(self.offsets[-1])}"
             raise InputError(f"offsets run from {ends}; expected 0 to {len(self.points)}, all points")
-        if self.seed_indices is not None and len(self.seed_indices) != len(steps):
-            raise InputError(f"{len(self.seed_indices)} seed_indices; expected {len(steps)}, one each")
+        for name in ("seed_indices", "seed_places"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(steps):
+                raise InputError(f"{len(values)} {name}; expected {len(steps)}, one a streamline")
 
     @classmethod
     def from_list(cls, curves: Sequence[Tensor]) -> Streamlines:
@@ -109,9 +114,11 @@ class Streamlines:
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         within = torch.arange(int(offsets[-1]), device=counts.device) - offsets[:-1].repeat_interleave(counts)
         rows = self.offsets[:-1][index].repeat_interleave(counts) + within
-        seeds = None if self.seed_indices is None else self.seed_indices[index]
-        return Streamlines(self.points[rows], offsets, seeds)
+        seeds, places = (
+            None if values is None else values[index] for values in (self.seed_indices, self.seed_places)
+        )
+        return Streamlines(self.points[rows], offsets, seeds, places)
 
     def detach(self) -> Streamlines:
         """Return the same streamlines without gradients."""
-        return Streamlines(self.points.detach(), self.offsets, self.seed_indices)
+        return Streamlines(self.points.detach(), self.offsets, self.seed_indices, self.seed_places)

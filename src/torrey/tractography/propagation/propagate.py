@@ -16,9 +16,8 @@ from .adjoint import Trace, points_of
 from .grow import Trajectories, grow
 from .limits import Limits, steps_in
 from .rules import Algorithm
-from .sd_stream import SDStream
 from .stepping import Euler, Method
-from .tensor_det import TensorDet
+from .usual import usual_algorithm
 
 _SEEDS_AT_ONCE = 8192
 """Seeds that grow together: their working set stays in the caches."""
@@ -44,7 +43,7 @@ def propagate(
     exclude: Sequence[Region] = (),
     unidirectional: bool = False,
     generator: torch.Generator | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Streamlines:
     """Grow a streamline from each seed, with MRtrix's rules and defaults.
 
@@ -81,19 +80,19 @@ def propagate(
     generator : torch.Generator, optional
         For random directions; one seeded with 0 if not given, so that a call can be repeated.
     progress : callable, optional
-        Called with the number of seeds done, from time to time.
+        Called with the number of seeds done and of all, from time to time.
 
     Returns
     -------
     Streamlines
-        Those that were kept, in the order of their seeds, with `seed_indices`.
+        Those that were kept, in the order of their seeds, with `seed_indices` and `seed_places`.
 
     Raises
     ------
     InputError
         When a value is out of its range, or a seed is outside the image.
     """
-    rule = (algorithm or _usual(field)).rule(field)
+    rule = (algorithm or usual_algorithm(field)).rule(field)
     seeds = _checked_seeds(field, seeds)
     voxel = field.grid.voxel_size
     step = torch.as_tensor(method.usual_step * voxel if step is None else step, dtype=torch.float64)
@@ -123,14 +122,11 @@ def propagate(
             blocks.append((grown, begin))
             begin += len(block)
             if progress is not None:
-                progress(begin)
+                progress(begin, len(seeds))
     trajectories = _joined(blocks)
     points = points_of(rule.image, seeds, step, Trace(trajectories, rule, method))
-    return Streamlines(points, trajectories.offsets, trajectories.seed_indices)
-
-
-def _usual(field: SHField | DiffusionField) -> Algorithm:
-    return TensorDet() if isinstance(field, DiffusionField) else SDStream()
+    places = trajectories.seed_rows - trajectories.offsets[:-1]
+    return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
 
 
 def _checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
