@@ -21,7 +21,7 @@ from .streamlines import Streamlines
 def track_counts(
     streamlines: Streamlines, grid: Grid, *, step: float | None = None, weights: Tensor | None = None
 ) -> Tensor:
-    """Return how many streamlines have a point in each voxel (X, Y, Z).
+    """Return how many streamlines have a point in each voxel (X, Y, Z); differentiable in `weights` alone.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def track_counts(
 def track_lengths(
     streamlines: Streamlines, grid: Grid, *, step: float | None = None, weights: Tensor | None = None
 ) -> Tensor:
-    """Return the length of streamlines, mm, in each voxel (X, Y, Z).
+    """Return the length of streamlines, mm, in each voxel (X, Y, Z); differentiable in `weights` alone.
 
     A streamline follows a Hermite spline through its points where it goes from voxel to voxel, and where it
     does so is found by bisection, to 0.005 of a voxel: MRtrix's rule, in its order. Parameters as of
