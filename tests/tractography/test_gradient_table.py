@@ -52,16 +52,13 @@ def test_fsl_negates_x_where_the_affine_keeps_handedness(files):
 def test_fsl_directions_are_those_of_mrtrix(files, flip):
     if shutil.which("mrinfo") is None:
         pytest.skip("MRtrix is not installed")
-    rotation, _ = np.linalg.qr(OBLIQUE[:3, :3])
-    affine = np.eye(4)
-    affine[:3, :3] = rotation * np.array([2.0 * flip, 1.5, 3.0])
-    nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2, 6), np.float32), affine), files / "dwi.nii")
-    text = run(files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad", "-bvalue_scaling", "no")
-    theirs = np.array([[float(word) for word in line.split()] for line in text.splitlines()])
-    table = read(files, affine)
-    # MRtrix prints ten digits, NIfTI holds the affine as float32
-    assert table.directions.numpy() == pytest.approx(theirs[:, :3], abs=2e-6)
-    assert table.bvals.numpy() == pytest.approx(theirs[:, 3])
+    rotation, _ = np.linalg.qr(OBLIQUE[:3, :3]) affine = np.eye(4) affine[:3, :3] = rotation * np.array([2.0 *
+    flip, 1.5, 3.0]) nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2, 6), np.float32), affine), files /
+    "dwi.nii") text = run(files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad",
+    "-bvalue_scaling", "no") theirs = np.array([[float(word) for word in line.split()] for line in
+    text.splitlines()]) table = read(files, affine) # MRtrix prints ten digits, NIfTI holds the affine as
+    float32 assert table.directions.numpy() == pytest.approx(theirs[:, :3], abs=2e-6) assert
+    table.bvals.numpy() == pytest.approx(theirs[:, 3])
 
 
 def test_rows_or_columns_are_the_same(files):

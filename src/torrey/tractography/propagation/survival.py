@@ -1,11 +1,14 @@
 """The soft end of streamlines: how likely each point is still to be reached.
 
-Where a streamline ends is a decision without a derivative. Give every point j the chance σ((A_j − c)/w) to be passed,
-A its amplitude, c the cutoff and w a width: the chance to arrive at point k is the product from the seed to k,
+Where a streamline ends is a decision without a derivative. Give every point j the chance σ((A_j − c)/w) to be
+passed, A its amplitude, c the cutoff and w a width: the chance to arrive at point k is the product from the
+seed to k,
 
-    s_k = Π_j σ((A_j − c)/w),      expected length Σ_k s_k |p_k − p_{k−1}|,      chance to end at k: s_k − s_{k+1},
+    s_k = Π_j σ((A_j − c)/w),      expected length Σ_k s_k |p_k − p_{k−1}|,      chance to end at k: s_k −
+    s_{k+1},
 
-which are differentiable in the image and in the points. As w → 0, s_k is 1 up to the first point below the cutoff and 0 from there.
+which are differentiable in the image and in the points. As w → 0, s_k is 1 up to the first point below the
+cutoff and 0 from there.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ def survival(
 ) -> Tensor:
     """Return the chance (P,) of each point of `tracks` to be reached from its seed.
 
-    Grow the streamlines with a cutoff some widths below this one, so that they go on to where the chance is nil.
+    Grow the streamlines with a cutoff some widths below this one, so that they go on to where the chance is
+    nil.
 
     Parameters
     ----------
