@@ -211,14 +211,17 @@ def nearest_of_each_label(points: Array, image: Image, offsets: Array, reach: fl
         for axis in range(3):
             row = image.to_world[axis]
             steps[o, axis] = row[0] * offsets[o, 0] + row[1] * offsets[o, 1] + row[2] * offsets[o, 2]
-    shape = image.labels.shape
+    labels, shape = image.labels, image.labels.shape
     for e in range(len(points)):
         i, j, k = _voxel(image, points[e])
         x, y, z = _offset(image, points[e], (i, j, k))
         least[:] = reach**2
         for o in range(len(offsets)):
             a, b, c = i + offsets[o, 0], j + offsets[o, 1], k + offsets[o, 2]
-            label = _label(image, (a, b, c))
+            # written out: a call with the image for each voxel takes six times as long
+            if not (0 <= a < shape[0] and 0 <= b < shape[1] and 0 <= c < shape[2]):
+                continue
+            label = labels[a, b, c]
             if label > 0:
                 square = (x + steps[o, 0]) ** 2 + (y + steps[o, 1]) ** 2 + (z + steps[o, 2]) ** 2
                 if square < least[label]:

@@ -96,7 +96,7 @@ def expected_lengths(tracks: Streamlines, chances: Tensor) -> Tensor:
 
 
 def end_chances(tracks: Streamlines, chances: Tensor) -> Tensor:
-    """Return the chance (P,) that a half of a streamline ends at each point; on each side of a seed they sum to 1.
+    """Return the chance (P,) that a half of a streamline ends at each point: each half sums to 1.
 
     A seed, at which both halves may end, counts both.
     """
