@@ -1,0 +1,1 @@
+"""Streamlines that follow a field, with gradients."""
