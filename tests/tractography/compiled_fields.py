@@ -24,9 +24,7 @@ def polynomials_of(function, degree):
 
 def affine():
     angle = 0.4
-    turn = np.array(
-        [[np.cos(angle), -np.sin(angle), 0], [0, 0, -1], [np.sin(angle), np.cos(angle), 0]]
-    )
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [0, 0, -1], [np.sin(angle), np.cos(angle), 0]])
     matrix = np.eye(4)
     matrix[:3, :3] = SPACING * turn
     matrix[:3, 3] = [-7.0, 12.0, -5.0]

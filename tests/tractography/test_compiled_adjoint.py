@@ -48,7 +48,8 @@ def test_central_differences(degree, towards, rk4):
 
     turn = rng.standard_normal(image.values.shape)
     by_values = difference(
-        lambda e: weighed(image._replace(values=image.values + e * turn), seeds, towards, chosen, weights), 1e-6
+        lambda e: weighed(image._replace(values=image.values + e * turn), seeds, towards, chosen, weights),
+        1e-6,
     )
     shift = rng.standard_normal(seeds.shape)
     by_seeds = difference(lambda e: weighed(image, seeds + e * shift, towards, chosen, weights), 1e-5)

@@ -1,9 +1,9 @@
 """The derivative of streamlines with respect to the image, the seeds and the step, from their points alone.
 
-Directions do not depend on those before them, save by the choice of a peak, so the adjoint's state is a position:
-going back from both ends to the seed, λ_k = g_k + (1 + h ∂d/∂p)ᵀ λ_{k+1} with cotangents g of the points. A peak d of
-P moves by dd = −H⁻¹ Π d(∇P), so with μ = −H⁻¹ Π (h λ) the coefficient of a monomial m gets μ·∇m(d), spread over eight
-voxels by the trilinear weights, whose own derivative gives ∂d/∂p.
+Directions do not depend on those before them, save by the choice of a peak, so the adjoint's state is a
+position: going back from both ends to the seed, λ_k = g_k + (1 + h ∂d/∂p)ᵀ λ_{k+1} with cotangents g of the
+points. A peak d of P moves by dd = −H⁻¹ Π d(∇P), so with μ = −H⁻¹ Π (h λ) the coefficient of a monomial m
+gets μ·∇m(d), spread over eight voxels by the trilinear weights, whose own derivative gives ∂d/∂p.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba import njit, prange
 from .grow import Grown, heading, mean_direction, share_threads, shifted
 from .image import PolynomialImage, corners, interpolate, to_voxel
 from .peak import Vector, newton, unit
-from .unrolled import REASSOCIATE, second_derivatives, turned_monomials
+from .unrolled import REASSOCIATE, kernel, second_derivatives, turned_monomials
 
 _BUFFER_BYTES_A_POINT = 64
 _MOST_BUFFERS = 16
@@ -48,7 +48,7 @@ class _Scratch(NamedTuple):
     cotangents: np.ndarray
 
 
-@njit(cache=True, fastmath=REASSOCIATE)
+@njit(cache=True, error_model="numpy", fastmath=REASSOCIATE)
 def _spread(
     values: np.ndarray,
     first: int,
@@ -57,7 +57,7 @@ def _spread(
     cotangents: np.ndarray,
     gradient: np.ndarray,
 ) -> Vector:
-    """Add the cotangents of an interpolated row to eight rows of `gradient`; return those of the fractions."""
+    """Add cotangents of an interpolated row to eight rows of `gradient`; return those of the fractions."""
     real = values.dtype.type
     along_i, along_j, along_k = 0.0, 0.0, 0.0
     for corner in range(8):
@@ -76,7 +76,7 @@ def _spread(
     return along_i, along_j, along_k
 
 
-@njit(cache=True)
+@kernel
 def _pull(
     image: PolynomialImage, p: Vector, d: Vector, cotangent: Vector, gradient: np.ndarray, scratch: _Scratch
 ) -> Vector:
@@ -97,12 +97,12 @@ def _pull(
     )
 
 
-@njit(cache=True)
+@kernel
 def _dot(u: Vector, v: Vector) -> float:
     return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
 
 
-@njit(cache=True)
+@kernel
 def _euler_back(
     image: PolynomialImage,
     step: float,
@@ -117,7 +117,7 @@ def _euler_back(
     return shifted(cotangent, 1.0, _pull(image, p, d, scaled, gradient, scratch)), _dot(cotangent, d)
 
 
-@njit(cache=True)
+@kernel
 def _rk4_back(
     image: PolynomialImage,
     step: float,
@@ -159,7 +159,7 @@ def _rk4_back(
     return back, to_step
 
 
-@njit(cache=True)
+@kernel
 def _half_back(
     image: PolynomialImage,
     step: float,
@@ -205,7 +205,7 @@ def _half_back(
     return total, to_step
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _go_back(
     image: PolynomialImage,
     step: float,
@@ -215,7 +215,7 @@ def _go_back(
     bounds: np.ndarray,
     buffers: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add to the image's gradients `buffers` (B, V, n), one for each block of streamlines; return the others."""
+    """Add to the image's gradients `buffers` (B, V, n), one a block of streamlines; return the others."""
     n = grown.offsets.shape[0] - 1
     to_seeds, to_step = np.empty((n, 3)), np.zeros(n)
     for b in prange(buffers.shape[0]):
@@ -238,7 +238,7 @@ def _go_back(
     return to_seeds, to_step
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _sum(buffers: np.ndarray) -> np.ndarray:
     total = np.empty_like(buffers[0])
     for v in prange(total.shape[0]):

@@ -14,6 +14,7 @@ from numba import njit, prange
 from .image import PolynomialImage, interpolate
 from .peak import Vector, climb, polish, unit
 from .regions import INCLUDE, Regions, judge, lay_regions
+from .unrolled import kernel
 
 _BLOCK_BYTES = 2**26
 """What the points of the seeds that grow together may take, each with room for the longest streamline."""
@@ -74,17 +75,17 @@ class Grown(NamedTuple):
     directions: np.ndarray
 
 
-@njit(cache=True)
+@kernel
 def shifted(p: Vector, length: float, d: Vector) -> Vector:
     """Return p + length · d."""
     return p[0] + length * d[0], p[1] + length * d[1], p[2] + length * d[2]
 
 
-@njit(cache=True)
+@kernel
 def heading(
     image: PolynomialImage, polished: bool, p: Vector, reference: Vector, scratch: np.ndarray
 ) -> tuple[float, Vector]:
-    """Return the amplitude and the direction of the peak at `p` nearest to `reference`; amplitude NaN if none."""
+    """Return the amplitude and the direction of the peak at `p` nearest to `reference`; NaN if none."""
     if not interpolate(image, p[0], p[1], p[2], scratch):
         return math.nan, reference
     found, amplitude, direction = climb(scratch, image.degree, reference)
@@ -95,12 +96,12 @@ def heading(
     return amplitude, direction
 
 
-@njit(cache=True)
+@kernel
 def _cosine(u: Vector, v: Vector) -> float:
     return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
 
 
-@njit(cache=True)
+@kernel
 def mean_direction(k1: Vector, k2: Vector, k3: Vector, k4: Vector) -> Vector:
     """Return k1 + 2 k2 + 2 k3 + k4, of unit length, so that a step is as long as asked."""
     return unit(
@@ -110,7 +111,7 @@ def mean_direction(k1: Vector, k2: Vector, k3: Vector, k4: Vector) -> Vector:
     )
 
 
-@njit(cache=True)
+@kernel
 def _euler(
     image: PolynomialImage, settings: Settings, p: Vector, d: Vector, scratch: np.ndarray
 ) -> tuple[bool, Vector, Vector]:
@@ -121,11 +122,11 @@ def _euler(
     return True, shifted(p, settings.step, new), new
 
 
-@njit(cache=True)
+@kernel
 def _rk4(
     image: PolynomialImage, settings: Settings, p: Vector, d: Vector, scratch: np.ndarray
 ) -> tuple[bool, Vector, Vector]:
-    """As `_euler`. Stages may turn as they like; the angle is that from the first to the direction at the end."""
+    """As `_euler`. The angle is that from the first stage to the direction at the end."""
     step, cutoff = settings.step, settings.cutoff
     a1, k1 = heading(image, settings.polished, p, d, scratch)
     if not a1 >= cutoff:
@@ -148,7 +149,7 @@ def _rk4(
     return True, end, new
 
 
-@njit(cache=True)
+@kernel
 def _grow_half(
     image: PolynomialImage,
     regions: Regions,
@@ -159,7 +160,7 @@ def _grow_half(
     count: int,
     scratch: np.ndarray,
 ) -> tuple[int, int, bool]:
-    """Append points to `line`, which has `count`; return the new count, the visits, and whether to reject it."""
+    """Append points to `line`, which has `count`; return the new count, visits, and whether to reject it."""
     p = line[count - 1, 0], line[count - 1, 1], line[count - 1, 2]
     while True:
         if settings.rk4:
@@ -180,7 +181,7 @@ def _grow_half(
             return count, visited, False
 
 
-@njit(cache=True)
+@kernel
 def _grow_one(
     image: PolynomialImage,
     regions: Regions,
@@ -189,7 +190,7 @@ def _grow_one(
     towards: Vector,
     line: np.ndarray,
 ) -> tuple[int, int, Vector]:
-    """Write a streamline to `line`; return its number of points, 0 if rejected, the seed's row and direction."""
+    """Write a streamline to `line`; return its number of points, 0 if rejected, the seed's row, and d."""
     scratch = np.empty(image.values.shape[1], image.values.dtype)
     admitted, excluded, visited = judge(regions, seed[0], seed[1], seed[2], 0)
     if excluded or not admitted:
@@ -213,7 +214,7 @@ def _grow_one(
     return count, row, direction
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _grow_block(
     image: PolynomialImage,
     regions: Regions,
@@ -222,7 +223,7 @@ def _grow_block(
     directions: np.ndarray,
     lines: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write streamline s to lines[s]; return (S,) counts, 0 where rejected, (S,) rows of seeds, directions."""
+    """Write streamline s to lines[s]; return counts, 0 where rejected, rows of seeds, directions."""
     n = seeds.shape[0]
     counts, rows, started = np.empty(n, np.int64), np.empty(n, np.int64), np.empty((n, 3))
     for s in prange(n):

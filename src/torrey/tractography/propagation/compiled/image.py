@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .unrolled import REASSOCIATE
+from .unrolled import REASSOCIATE, kernel
 
 
 class PolynomialImage(NamedTuple):
@@ -35,7 +35,7 @@ class PolynomialImage(NamedTuple):
     degree: int
 
 
-@njit(cache=True)
+@kernel
 def to_voxel(matrix: np.ndarray, x: float, y: float, z: float) -> tuple[float, float, float]:
     """Return voxel coordinates of a point in mm."""
     return (
@@ -45,26 +45,19 @@ def to_voxel(matrix: np.ndarray, x: float, y: float, z: float) -> tuple[float, f
     )
 
 
-@njit(cache=True)
+@kernel
 def nearest_voxel(shape: np.ndarray, i: float, j: float, k: float) -> int:
     """Return the flat index of the voxel that holds a point in voxel coordinates, −1 outside.
 
     A face belongs to the voxel above it: halves away from zero, for the indices that exist.
     """
-    inside = (
-        -0.5 < i
-        and i < shape[0] - 0.5
-        and -0.5 < j
-        and j < shape[1] - 0.5
-        and -0.5 < k
-        and k < shape[2] - 0.5
-    )
+    inside = -0.5 < i < shape[0] - 0.5 and -0.5 < j < shape[1] - 0.5 and -0.5 < k < shape[2] - 0.5
     if not inside:
         return -1
     return (math.floor(i + 0.5) * shape[1] + math.floor(j + 0.5)) * shape[2] + math.floor(k + 0.5)
 
 
-@njit(cache=True)
+@kernel
 def _along(v: float, size: int) -> tuple[int, float, float]:
     """Return the lower corner, the fraction above it, and the derivative of the fraction, along an axis.
 
@@ -79,9 +72,9 @@ def _along(v: float, size: int) -> tuple[int, float, float]:
     return lower, v - lower, 1.0
 
 
-@njit(cache=True)
+@kernel
 def corners(shape: np.ndarray, i: float, j: float, k: float) -> tuple:
-    """Return the first of the eight voxels around a point, the strides to the others, and fractions and slopes."""
+    """Return the first of eight voxels around a point, the strides to the others, fractions and slopes."""
     li, fi, si = _along(i, shape[0])
     lj, fj, sj = _along(j, shape[1])
     lk, fk, sk = _along(k, shape[2])
@@ -94,7 +87,7 @@ def corners(shape: np.ndarray, i: float, j: float, k: float) -> tuple:
     return first, strides, (fi, fj, fk), (si, sj, sk)
 
 
-@njit(cache=True, fastmath=REASSOCIATE)
+@njit(cache=True, error_model="numpy", fastmath=REASSOCIATE)
 def _mix(
     values: np.ndarray,
     first: int,
@@ -120,7 +113,7 @@ def _mix(
         )
 
 
-@njit(cache=True)
+@kernel
 def interpolate(image: PolynomialImage, x: float, y: float, z: float, out: np.ndarray) -> bool:
     """Write the coefficients at a point in mm to `out` (n,); return False outside the image and at NaN."""
     i, j, k = to_voxel(image.world_to_voxel, x, y, z)

@@ -1,7 +1,8 @@
 """The peak of a polynomial on the sphere that is reached by ascent from a given direction.
 
-With S = ∇²P at a unit vector x of a homogeneous polynomial of degree L, Euler's identity gives ∇P = S x/(L − 1) and
-P = x·∇P/L. On the sphere the gradient is g = Π∇P and the Hessian H = ΠSΠ − (x·∇P) Π, with Π = 1 − xxᵀ.
+With S = ∇²P at a unit vector x of a homogeneous polynomial of degree L, Euler's identity gives
+∇P = S x/(L − 1) and P = x·∇P/L. On
+the sphere the gradient is g = Π∇P and the Hessian H = ΠSΠ − (x·∇P) Π, with Π = 1 − xxᵀ.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from .unrolled import second_derivatives
+from .unrolled import kernel, second_derivatives
 
 _MAX_ITERATIONS = 50  # MRtrix
 _LONGEST_STEP = 0.2  # rad, MRtrix
@@ -23,21 +23,21 @@ _MAX_POLISH = 8
 Vector = tuple[float, float, float]
 
 
-@njit(cache=True)
+@kernel
 def times(s: tuple, x: float, y: float, z: float) -> Vector:
     """Return the product of a symmetric matrix, as xx, yy, zz, xy, xz, yz, with a vector."""
     xx, yy, zz, xy, xz, yz = s
     return xx * x + xy * y + xz * z, xy * x + yy * y + yz * z, xz * x + yz * y + zz * z
 
 
-@njit(cache=True)
+@kernel
 def unit(a: float, b: float, c: float) -> Vector:
     """Return a vector divided by its length."""
     scale = 1.0 / math.sqrt(a * a + b * b + c * c)
     return a * scale, b * scale, c * scale
 
 
-@njit(cache=True)
+@kernel
 def newton(s: tuple, degree: int, x: Vector, right: Vector) -> Vector:
     """Return −H⁻¹ Π `right`, a tangent at the unit vector `x` where the second derivatives are `s`.
 
@@ -60,21 +60,19 @@ def newton(s: tuple, degree: int, x: Vector, right: Vector) -> Vector:
     along = e0 * right[0] + e1 * right[1] + e2 * right[2]
     across = f0 * right[0] + f1 * right[1] + f2 * right[2]
     determinant = hee * hff - hef * hef
-    if determinant == 0.0:
-        return math.nan, math.nan, math.nan
     u = (hef * across - hff * along) / determinant
     v = (hef * along - hee * across) / determinant
     return u * e0 + v * f0, u * e1 + v * f1, u * e2 + v * f2
 
 
-@njit(cache=True)
+@kernel
 def climb(coefficients: np.ndarray, degree: int, start: Vector) -> tuple[bool, float, Vector]:
     """Climb from the unit vector `start` as MRtrix does; return whether it ended, the value, and where.
 
-    Steps go along u = g/|g| by |g| / |c|, at most 0.2 rad, until one is shorter than 1e-4 rad; the value is that
-    before the last. The curvature c along u is MRtrix's, from derivatives in elevation θ and azimuth: it lacks
-    the Christoffel symbols and so exceeds uᵀHu by |g| cot θ u_θ u_φ², which vanishes at a peak. Fifty steps are not
-    enough for some flat or ridge-like functions: these count as without a peak.
+    Steps go along u = g/|g| by |g| / |c|, at most 0.2 rad, until one is shorter than 1e-4 rad; the value is
+    that before the last. The curvature c along u is MRtrix's, from derivatives in elevation θ and azimuth φ:
+    it lacks the Christoffel symbols and so exceeds uᵀHu by |g| cot θ u_θ u_φ², which vanishes at a peak.
+    Fifty steps are not enough for some flat or ridge-like functions: these count as without a peak.
     """
     x, y, z = start
     share = 1.0 / (degree - 1.0)
@@ -102,7 +100,7 @@ def climb(coefficients: np.ndarray, degree: int, start: Vector) -> tuple[bool, f
     return False, 0.0, (x, y, z)
 
 
-@njit(cache=True)
+@kernel
 def polish(coefficients: np.ndarray, degree: int, start: Vector) -> Vector:
     """Return the peak itself, by Newton's method from a direction that is close to it."""
     x, y, z = start

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ....errors import InputError
 from .image import nearest_voxel, to_voxel
+from .unrolled import kernel
 
 MASK, EXCLUDE, INCLUDE = 0, 1, 2
 _MOST_INCLUDED = 62
@@ -41,7 +41,7 @@ class Regions(NamedTuple):
 
 
 def lay_regions(regions: Sequence[tuple[int, np.ndarray, np.ndarray]] = ()) -> Regions:
-    """Return `Regions` of triples: the kind, an image (X, Y, Z) that is not zero inside, world to voxel (3, 4).
+    """Return `Regions` of triples: kind, image (X, Y, Z) that is not zero inside, world to voxel (3, 4).
 
     Raises
     ------
@@ -62,9 +62,9 @@ def lay_regions(regions: Sequence[tuple[int, np.ndarray, np.ndarray]] = ()) -> R
     )
 
 
-@njit(cache=True)
+@kernel
 def judge(regions: Regions, x: float, y: float, z: float, visited: int) -> tuple[bool, bool, int]:
-    """Return whether the masks admit a point in mm, whether it is excluded, and the included ones visited so far.
+    """Return whether the masks admit a point in mm, whether it is excluded, and the regions visited so far.
 
     A point is admitted by any of several masks.
     """

@@ -1,9 +1,9 @@
 """Derivatives of homogeneous polynomials, without loops: the compiler gets one long expression a degree.
 
-With coefficients c_m of the monomials x^a y^b z^c, the entries t_m = c_m a! b! c! / L! of the symmetric tensor make
-all second derivatives share their monomials of degree L − 2, weighted by multinomials w:
-∂²P/∂x_i∂x_j = L (L − 1) Σ_m w_m x^m t_{m + e_i + e_j}. At degree 8 these are 28 monomials and 6 × 28 products. Loops over them
-take four times as long, because their lengths differ from row to row.
+With coefficients c_m of the monomials x^a y^b z^c, the entries t_m = c_m a! b! c! / L! of the symmetric
+tensor make all second derivatives share their monomials of degree L − 2, weighted by multinomials w:
+∂²P/∂x_i∂x_j = L (L − 1) Σ_m w_m x^m t_{m + e_i + e_j}. At degree 8 these are 28 monomials and 6 × 28
+products. Loops over them take four times as long, because their lengths differ from row to row.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ MAX_DEGREE = 8
 
 REASSOCIATE = {"contract", "reassoc", "nsz", "arcp"}
 """Fast arithmetic that still knows NaN and infinity."""
+
+kernel = njit(cache=True, error_model="numpy")
+"""Compile a function; a division by zero gives infinity or NaN."""
 
 _FLAGS = ("contract", "reassoc", "nsz")
 
@@ -51,7 +54,7 @@ class _Expressions:
         return result
 
     def powers(self, base: Any, highest: int) -> list[Any]:
-        """Return 1, base, base², …"""
+        """Return the powers from 0 to `highest`."""
         result = [self.constant(1.0)]
         for _ in range(highest):
             result.append(self.product(result[-1], base))
@@ -125,7 +128,7 @@ _turned_2, _turned_4, _turned_6, _turned_8 = (
 )
 
 
-@njit(cache=True)
+@kernel
 def second_derivatives(coefficients: np.ndarray, degree: int, x: float, y: float, z: float) -> Any:
     """Return xx, yy, zz, xy, xz, yz of ∇²P at (x, y, z), in the type of `coefficients` (n,)."""
     real = coefficients.dtype.type
@@ -139,7 +142,7 @@ def second_derivatives(coefficients: np.ndarray, degree: int, x: float, y: float
     return _second_2(coefficients, p, q, r)
 
 
-@njit(cache=True)
+@kernel
 def turned_monomials(
     out: np.ndarray, degree: int, x: float, y: float, z: float, ux: float, uy: float, uz: float
 ) -> None:
