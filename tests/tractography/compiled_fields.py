@@ -44,10 +44,10 @@ def voxel_centres(shape):
     return index @ affine()[:3, :3].T + affine()[:3, 3]
 
 
-def fibres_along(directions, degree, sharpness=4.0):
-    """Return polynomials (V, n) with one peak along each of `directions` (V, 3)."""
+def fibres_along(directions, degree):
+    """Return the polynomials (V, n) of (u·a)^degree, with one peak of height one along each a (V, 3)."""
     axes = torch.as_tensor(directions)
-    return polynomials_of(lambda u: torch.exp(sharpness * ((u @ axes.T) ** 2 - 1)), degree).numpy()
+    return polynomials_of(lambda u: (u @ axes.T) ** degree, degree).numpy()
 
 
 def quadratic_forms(matrices, degree):

@@ -45,7 +45,7 @@ def traced(seed, *regions, image=None, towards=ALONG + 0.2, **changes):
 
 @pytest.mark.parametrize("rk4", [False, True])
 def test_straight_fibres_run_through_the_image(rk4):
-    # the step out of the image is only noticed by the next, so one point lies outside; Runge–Kutta looks ahead
+    # the step out of the image is only noticed by the next: one point lies outside; Runge–Kutta looks ahead
     last = 8.6 if not rk4 else 8.35
     found = traced(seed_at(4.1, 3, 2), rk4=rk4)
     assert found[0] == pytest.approx(last, abs=1e-6)
