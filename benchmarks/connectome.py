@@ -90,8 +90,7 @@ def fibercup(folder: Path, report: Report) -> None:
     matrix = connectome(tracks, labels, affine, values=values, per_node_volume=True).numpy()
     edges = np.loadtxt(stored / "fibercup_sdstream_radial4_invlen_invvol.csv", delimiter=",")
     apart = np.abs(matrix - edges).max() / edges.max()
-    report(f"inverse lengths and node volumes: within {apart:.0e} of the largest edge
-")
+    report(f"inverse lengths and node volumes: within {apart:.0e} of the largest edge\n")
 
 
 def human(folder: Path, report: Report) -> None:
