@@ -97,7 +97,7 @@ def main() -> None:
             least_points=1,
             unidirectional=False,
             rk4=rk4,
-            polished=polished,
+            sharpen=polished,
         )
         grown = grow(image, seeds, np.tile(TOWARDS, (len(seeds), 1)), settings, regions=mask)
         ours = np.split(grown.points, grown.offsets[1:-1])

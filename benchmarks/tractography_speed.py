@@ -87,7 +87,7 @@ def main() -> None:
                 least_points=1 + math.ceil(5 * voxel / step - 1e-4),
                 unidirectional=False,
                 rk4=rk4,
-                polished=False,
+                sharpen=False,
             )
             files = {"fod": fod, "mask_path": mask_path, "tracks": temporary / "tracks.tck"}
             compare(report, image, seeds, directions, settings, **files)
@@ -110,7 +110,7 @@ def compare(
     theirs: list[object] = ["tckgen", "-quiet", "-force", "-algorithm", "SD_STREAM", "-nthreads", THREADS]
     theirs += ["-seed_image", mask_path, "-seeds", N_SEEDS, "-select", 0, fod, tracks]
     theirs += ["-rk4"] if settings.rk4 else []
-    polished = settings._replace(polished=True)
+    polished = settings._replace(sharpen=True)
     grown = grow(image, seeds, directions, settings)
     cotangents = np.ones_like(grown.points)
 

@@ -17,7 +17,8 @@ from fibre_phantom import OBLIQUE, noisy_crossings, protocol, response, write_dw
 
 GRAD = ("fod", "dwi.nii.gz", "--grad", "grad.b", "--response", "response.txt", "-o", "fod.nii.gz")
 FSL = (
-    "fod", "dwi.nii.gz", "--bvals", "dwi.bval", "--bvecs", "dwi.bvec", "--response", "response.txt", "-o", "fod.nii.gz",
+    "fod", "dwi.nii.gz", "--bvals", "dwi.bval", "--bvecs", "dwi.bvec", "--response", "response.txt", "-o",
+    "fod.nii.gz",
 )  # fmt: skip
 
 

@@ -65,6 +65,6 @@ def settings(**changes):
         "least_points": 1,
         "unidirectional": False,
         "rk4": False,
-        "polished": True,
+        "sharpen": True,
     }
     return Settings(**{**usual, **changes})

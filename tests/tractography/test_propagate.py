@@ -50,7 +50,7 @@ def test_euler_is_of_first_order_and_runge_kutta_keeps_to_the_curve():
         settings = {"directions": vector(1, 1, 0), "max_length": 4.0, "unidirectional": True}
         (curve,) = follow(parabolas(), seed[None], method=method, step=step, **settings)
         roots = torch.complex(curve[:, 0], curve[:, 1]).sqrt().imag
-        return (roots - roots[-1]).abs().max()
+        return (roots - roots[0]).abs().max()
 
     coarse, fine = (off_the_curve(Euler(), step) for step in (0.2, 0.1))
     assert 1.8 < coarse / fine < 2.2
@@ -65,7 +65,7 @@ def test_euler_converges_to_the_arc_length_too():
     (curve,) = follow(parabolas(), seed[None], method=RungeKutta(), step=0.05, **settings)
     lengths = 0.05 * torch.arange(len(curve), dtype=torch.float64)
     # steps are chords of length h, arcs are longer by h²κ²/24: 1e-4 · 0.3² / 24 · 4 mm of arc, doubled
-    torch.testing.assert_close(curve.flip(0), along_parabola(seed, lengths), atol=1e-5, rtol=0)
+    torch.testing.assert_close(curve, along_parabola(seed, lengths), atol=1e-5, rtol=0)
 
 
 def test_a_streamline_runs_through_its_seed_and_both_halves_oppose():
@@ -117,7 +117,7 @@ def test_a_lower_amplitude_than_the_cutoff_ends_a_streamline():
     coefficients = straight((1, 0, 0)).coefficients.clone()
     coefficients[5:] *= 0.4
     field = SHField(coefficients, affine_of())
-    (line,) = follow(field, CENTRE, directions=vector(1, 0, 0), step=0.25, cutoff=0.7)
+    (line,) = follow(field, CENTRE, directions=vector(1, 0, 0), step=0.25, cutoff=0.69)
     # the amplitude falls from 1 to 0.4 between 4 and 5: 0.7 at 4.5, where the next step still starts
     assert line[0, 0] == pytest.approx(4.75)
 

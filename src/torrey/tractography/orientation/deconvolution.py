@@ -1,12 +1,12 @@
 """Constrained spherical deconvolution: fibre orientation distributions (FODs) from one shell of signals.
 
-Where an FOD f is negative it is pulled to zero: with A the convolution by the response, sampled at the gradients,
-and B the FOD sampled at the constraint directions,
+Where an FOD f is negative it is pulled to zero: with A the convolution by the response, sampled at the
+gradients, and B the FOD sampled at the constraint directions,
 
     f = argmin ‖A f − s‖² + ρ ‖f‖² + Σ_{k active} (B_k f)²,      active = {k : B_k f < τ},
 
-found by solving for f and updating the active set until it stays (Tournier, Calamante and Connelly, NeuroImage
-35, 1459 (2007)). The scaling of the terms is that of MRtrix's `dwi2fod csd`.
+found by solving for f and updating the active set until it stays (Tournier, Calamante and Connelly,
+NeuroImage 35, 1459 (2007)). The scaling of the terms is that of MRtrix's `dwi2fod csd`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def deconvolve(
     mask : (...) Tensor of bool, optional
         Voxels to fit; the coefficients of others are zero.
     constraint_directions : (D, 3) Tensor, optional
-        Unit vectors where the FOD is kept from being negative. 300 on a spiral by default; MRtrix's own 300 differ, and
-        so do its FODs, by about one percent.
+        Unit vectors where the FOD is kept from being negative. 300 on a spiral by default; MRtrix's own 300
+        differ, and so do its FODs, by about one percent.
     neg_lambda, norm_lambda : float
         Strength of the constraint and of ρ.
     threshold : float
@@ -91,8 +91,8 @@ def deconvolve(
 
     Notes
     -----
-    The derivative is that of the solution with its active set held: exact except at signals where the set changes,
-    and there the solution itself is continuous.
+    The derivative is that of the solution with its active set held: exact except at signals where the set
+    changes, and there the solution itself is continuous.
     """
     if signals.dim() < 1:
         raise InputError("signals have no dimension; expected (..., N)")
@@ -140,7 +140,8 @@ def deconvolve(
 
 
 def _problem(
-    gradients: Tensor, response: Tensor, degree: int, directions: Tensor, neg_lambda: float, norm_lambda: float
+    gradients: Tensor, response: Tensor, degree: int, directions: Tensor, neg_lambda: float, norm_lambda:
+    float
 ) -> ActiveRows:
     """Return A, B and ρ; 50 and 2e-4 are MRtrix's, and 300 the number of directions that they are meant for."""
     kernel = per_coefficient(rotational_harmonics(response, degree))

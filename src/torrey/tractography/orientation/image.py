@@ -39,8 +39,8 @@ def read_image(path: PathLike, *, n_dimensions: int) -> tuple[Tensor, Grid]:
     Raises
     ------
     FileError
-        When the file is missing, cut short or no NIfTI image, has another number of dimensions, is complex, or
-        says nowhere where it lies (neither qform nor sform).
+        When the file is missing, cut short or no NIfTI image, has another number of dimensions, is complex,
+        or says nowhere where it lies (neither qform nor sform).
     """
     image = _load(path)
     shape = image.shape

@@ -1,8 +1,8 @@
 """Diffusion tensors by weighted least squares on the logarithm of the signal.
 
-ln S = ln S0 − b gᵀDg. An error of S is divided by S in ln S, so equations are weighted by S: first the measured,
-then the predicted one (Basser, Mattiello and LeBihan, J. Magn. Reson. B 103, 247 (1994); Veraart et al., NeuroImage
-81, 335 (2013)).
+ln S = ln S0 − b gᵀDg. An error of S is divided by S in ln S, so equations are weighted by S: first the
+measured, then the predicted one (Basser, Mattiello and LeBihan, J. Magn. Reson. B 103, 247 (1994); Veraart et
+al., NeuroImage 81, 335 (2013)).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def fit_tensor(signals: Tensor, table: GradientTable, *, n_reweightings: int = 2
     Raises
     ------
     InputError
-        When shapes do not fit, a signal is not finite, a voxel has no positive signal, or the gradients do not
-        determine a tensor.
+        When shapes do not fit, a signal is not finite, a voxel has no positive signal, or the gradients do
+        not determine a tensor.
 
     Notes
     -----

@@ -55,8 +55,8 @@ class Tensors:
     def principal_direction(self) -> Tensor:
         """(..., 3) unit eigenvector of the largest eigenvalue, its largest component positive.
 
-        Where the two largest eigenvalues are equal it has no derivative: the backward pass gives infinite or very
-        large numbers there, never plausible ones.
+        Where the two largest eigenvalues are equal it has no derivative: the backward pass gives infinite or
+        very large numbers there, never plausible ones.
         """
         direction: Tensor = _PrincipalDirection.apply(self.diffusivity)
         return direction

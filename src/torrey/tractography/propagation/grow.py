@@ -26,12 +26,15 @@ class Trajectories:
         Row of `points` that is the seed: steps lead away from it, to both sides.
     seed_indices : (S,) Tensor
         Which seed it is.
+    seed_directions : (S, 3) Tensor
+        Unit vectors at the seeds, in which the first half grew.
     """
 
     points: Tensor
     offsets: Tensor
     seed_rows: Tensor
     seed_indices: Tensor
+    seed_directions: Tensor
 
 
 def grow(
@@ -46,8 +49,8 @@ def grow(
 ) -> Trajectories:
     """Grow one streamline from each of `seeds` (S, 3) towards `directions` (S, 3), then the other way.
 
-    The first half comes out reversed, so that a streamline runs through its seed. A point is kept unless the
-    step to it failed (amplitude, angle, end of the image) or left the mask.
+    The first half comes out reversed, so that a streamline runs through its seed, unless it is the only one.
+    A point is kept unless the step to it failed (amplitude, angle, end of the image) or left the mask.
     """
     started = rule.support.contains(seeds) & limits.allowed(seeds) & ~limits.forbidden(seeds)
     origin = started.nonzero()[:, 0]
@@ -62,13 +65,16 @@ def grow(
         rejected=torch.zeros_like(origin, dtype=torch.bool),
     )
     forward = _half(rule, method, starts, headings, grown, step=step, limits=limits)
-    n_forward = grown.counts - 1
-    pieces = [forward]
-    if not unidirectional:
-        pieces.append(_half(rule, method, starts, -headings, grown, step=step, limits=limits))
+    if unidirectional:
+        n_before, halves = torch.zeros_like(origin), ((1, forward),)
+    else:
+        n_before = grown.counts - 1
+        backward = _half(rule, method, starts, -headings, grown, step=step, limits=limits)
+        halves = ((-1, forward), (1, backward))
 
     kept = ~grown.rejected & (grown.counts >= limits.least_points) & grown.visited.all(1)
-    return _assemble(pieces, starts, origin, n_forward, torch.where(kept, grown.counts, 0))
+    sizes = torch.where(kept, grown.counts, 0)
+    return _assemble(halves, starts=starts, headings=headings, origin=origin, n_before=n_before, sizes=sizes)
 
 
 @dataclass
@@ -114,21 +120,23 @@ def _half(
 
 
 def _assemble(
-    pieces: list[list[tuple[Tensor, Tensor]]],
+    halves: tuple[tuple[int, list[tuple[Tensor, Tensor]]], ...],
+    *,
     starts: Tensor,
+    headings: Tensor,
     origin: Tensor,
-    n_forward: Tensor,
+    n_before: Tensor,
     sizes: Tensor,
 ) -> Trajectories:
-    """Lay the steps of both halves end to end; streamlines of size 0 are left out."""
+    """Lay the steps of halves end to end, before (−1) or after the seed; those of size 0 are left out."""
     kept = sizes > 0
     offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    seed_rows = offsets[:-1] + n_forward
+    seed_rows = offsets[:-1] + n_before
     points = starts.new_empty(int(offsets[-1]), 3)
     points[seed_rows[kept]] = starts[kept]
-    for sign, half in zip((-1, 1), pieces, strict=False):
+    for sign, half in halves:
         for distance, (streamlines, reached) in enumerate(half, start=1):
             wanted = kept[streamlines]
             points[seed_rows[streamlines[wanted]] + sign * distance] = reached[wanted]
     ends = torch.cat([offsets[:1], offsets[1:][kept]])
-    return Trajectories(points, ends, seed_rows[kept], origin[kept])
+    return Trajectories(points, ends, seed_rows[kept], origin[kept], headings[kept])

@@ -20,6 +20,7 @@ MAX_ITERATIONS = 50
 
 _LONGEST_STEP = 0.2  # rad, MRtrix
 _CONVERGED = 1e-4  # rad, MRtrix
+_POLE = 1e-4  # sine of the elevation below which MRtrix takes another frame
 _SHARP = 1e-7  # rad in float64: the last step is Newton's, so what is left is of the order of its square
 _NEWTON_BELOW = 0.1  # rad: well within the basin of a peak of degree 8, half as wide
 
@@ -92,12 +93,12 @@ def _newton(at: _Local, right: Tensor) -> tuple[Tensor, Tensor]:
     return step, (p < 0) & (determinant > 0)
 
 
-def _move(at: _Local, sharpen: bool) -> Tensor:
-    """Return the step (n, 2) of the ascent in the tangent frame."""
+def _move(at: _Local, x: Tensor, sharpen: bool) -> Tensor:
+    """Return the step (n, 2) of the ascent from `x` (n, 3) in the tangent frame."""
     p, q, r = at.hessian
     size = at.slope.norm(dim=-1)
     u, v = (at.slope / size.clamp_min(torch.finfo(size.dtype).tiny)[:, None]).unbind(-1)
-    curvature = u * u * p + 2 * u * v * q + v * v * r
+    curvature = u * u * p + 2 * u * v * q + v * v * r - _mrtrix_term(at, x, size, u, v)
     length = torch.where(curvature == 0, 0.0, (size / curvature).abs()).clamp_max(_LONGEST_STEP)
     along = torch.stack([u, v], -1) * length[:, None]
     if not sharpen:
@@ -105,6 +106,21 @@ def _move(at: _Local, sharpen: bool) -> Tensor:
     whole, concave = _newton(at, at.slope)
     near = concave & (whole.norm(dim=-1) < _NEWTON_BELOW)
     return torch.where(near[:, None], whole, along)
+
+
+def _mrtrix_term(at: _Local, x: Tensor, size: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Return by how much uᵀHu (n,) exceeds MRtrix's curvature along (u, v), which vanishes at a peak.
+
+    MRtrix's second derivatives in elevation and azimuth lack the Christoffel symbols: |g| cot θ u_θ u_φ².
+    """
+    e, f = at.frame
+    along = u[:, None] * e + v[:, None] * f
+    sine = x[:, 0] ** 2 + x[:, 1] ** 2
+    turn = x[:, 0] * along[:, 1] - x[:, 1] * along[:, 0]
+    off_pole = sine > _POLE**2
+    return torch.where(
+        off_pole, size * x[:, 2] * along[:, 2] * turn**2 / torch.where(off_pole, sine, 1.0) ** 2, 0.0
+    )
 
 
 def _climb(polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,7 +132,7 @@ def _climb(polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool) -> t
     converged = _SHARP if sharpen and x.dtype == torch.float64 else _CONVERGED
     for _ in range(MAX_ITERATIONS):
         at = _local(second, x[climbing], degree)
-        move = _move(at, sharpen)
+        move = _move(at, x[climbing], sharpen)
         e, f = at.frame
         reached = x[climbing] + move[:, :1] * e + move[:, 1:] * f
         x[climbing] = reached / reached.norm(dim=-1, keepdim=True)

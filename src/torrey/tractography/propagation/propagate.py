@@ -12,15 +12,12 @@ from ...errors import InputError
 from ..fields import DiffusionField, SHField
 from ..regions import Region
 from ..streamlines import Streamlines
-from .adjoint import Trace, points_of
-from .grow import Trajectories, grow
+from .adjoint import points_of
+from .engines import Run, engine_for
 from .limits import Limits, steps_in
 from .rules import Algorithm
 from .stepping import Euler, Method
 from .usual import usual_algorithm
-
-_SEEDS_AT_ONCE = 8192
-"""Seeds that grow together: their working set stays in the caches."""
 
 _MIN_LENGTH, _MAX_LENGTH = 5, 100
 """Usual lengths in voxels: MRtrix's."""
@@ -106,25 +103,11 @@ def propagate(
     )
     directions = _checked_directions(directions, seeds, generator)
 
-    blocks = []
-    with torch.no_grad():
-        begin = 0
-        for block, towards in zip(seeds.split(_SEEDS_AT_ONCE), directions.split(_SEEDS_AT_ONCE), strict=True):
-            grown = grow(
-                rule,
-                method,
-                block.double(),
-                towards.double(),
-                step=step,
-                limits=limits,
-                unidirectional=unidirectional,
-            )
-            blocks.append((grown, begin))
-            begin += len(block)
-            if progress is not None:
-                progress(begin, len(seeds))
-    trajectories = _joined(blocks)
-    points = points_of(rule.image, seeds, step, Trace(trajectories, rule, method))
+    run = Run(rule, method, float(step.detach()), limits, unidirectional)
+    engine = engine_for(rule)
+    starts = seeds.detach().double().contiguous()
+    trajectories = engine.grow(run, starts, directions.double().contiguous(), progress)
+    points = points_of(seeds, step, run=run, engine=engine, trajectories=trajectories)
     places = trajectories.seed_rows - trajectories.offsets[:-1]
     return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
 
@@ -189,17 +172,4 @@ def _limits(
         mask=regions[0],
         include=regions[1],
         exclude=regions[2],
-    )
-
-
-def _joined(blocks: list[tuple[Trajectories, int]]) -> Trajectories:
-    """Lay blocks end to end; each comes with the index of its first seed."""
-    parts = [block for block, _ in blocks]
-    counts = torch.cat([part.offsets.diff() for part in parts])
-    bases = torch.tensor([0, *(len(part.points) for part in parts)]).cumsum(0).tolist()
-    return Trajectories(
-        torch.cat([part.points for part in parts]),
-        torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-        torch.cat([part.seed_rows + base for part, base in zip(parts, bases, strict=False)]),
-        torch.cat([part.seed_indices + begin for part, begin in blocks]),
     )

@@ -127,7 +127,7 @@ def _rk4_back(
     gradient: np.ndarray,
     scratch: _Scratch,
 ) -> tuple[Vector, float]:
-    """As `_euler_back`, for the fourth-order step that was reached along `before`."""
+    """As `_euler_back`, for the fourth-order step from `p`, which was reached along `before`."""
     _, k1 = heading(image, True, p, before, scratch.coefficients)
     at2 = shifted(p, 0.5 * step, k1)
     _, k2 = heading(image, True, at2, before, scratch.coefficients)
@@ -227,7 +227,7 @@ def _go_back(
             begin, end = grown.offsets[s], grown.offsets[s + 1]
             line, dual = grown.points[begin:end], cotangents[begin:end]
             seed = grown.seed_rows[s] - begin
-            d = grown.directions[s, 0], grown.directions[s, 1], grown.directions[s, 2]
+            d = grown.seed_directions[s, 0], grown.seed_directions[s, 1], grown.seed_directions[s, 2]
             ahead, h1 = _half_back(image, step, rk4, line, dual, 0, seed, d, buffers[b], scratch)
             behind, h2 = _half_back(
                 image, step, rk4, line, dual, end - begin - 1, seed, d, buffers[b], scratch
@@ -240,7 +240,7 @@ def _go_back(
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _sum(buffers: np.ndarray) -> np.ndarray:
-    total = np.empty_like(buffers[0])
+    total: np.ndarray = np.empty_like(buffers[0])
     for v in prange(total.shape[0]):
         for j in range(total.shape[1]):
             total[v, j] = buffers[:, v, j].sum()

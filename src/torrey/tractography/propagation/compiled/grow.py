@@ -12,7 +12,7 @@ import torch
 from numba import njit, prange
 
 from .image import PolynomialImage, interpolate
-from .peak import Vector, climb, polish, unit
+from .peak import Vector, climb, unit
 from .regions import INCLUDE, Regions, judge, lay_regions
 from .unrolled import kernel
 
@@ -39,6 +39,8 @@ class Settings(NamedTuple):
         Whether to grow to one side of the seed only.
     rk4 : bool
         The fourth-order method of MRtrix in place of Euler's.
+    sharpen : bool
+        Whether to go to the peaks themselves.
     """
 
     step: float
@@ -48,7 +50,7 @@ class Settings(NamedTuple):
     least_points: int
     unidirectional: bool
     rk4: bool
-    polished: bool
+    sharpen: bool
 
 
 class Grown(NamedTuple):
@@ -64,15 +66,15 @@ class Grown(NamedTuple):
         Row of `points` that is the seed: steps lead away from it, to both sides.
     seed_indices : (S,) int64 array
         Which seed it is.
-    directions : (S, 3) float64 array
-        Unit vectors at the seeds, in which the part before the seed grew.
+    seed_directions : (S, 3) float64 array
+        Unit vectors at the seeds, in which the first half grew.
     """
 
     points: np.ndarray
     offsets: np.ndarray
     seed_rows: np.ndarray
     seed_indices: np.ndarray
-    directions: np.ndarray
+    seed_directions: np.ndarray
 
 
 @kernel
@@ -83,16 +85,14 @@ def shifted(p: Vector, length: float, d: Vector) -> Vector:
 
 @kernel
 def heading(
-    image: PolynomialImage, polished: bool, p: Vector, reference: Vector, scratch: np.ndarray
+    image: PolynomialImage, sharpen: bool, p: Vector, reference: Vector, scratch: np.ndarray
 ) -> tuple[float, Vector]:
     """Return the amplitude and the direction of the peak at `p` nearest to `reference`; NaN if none."""
     if not interpolate(image, p[0], p[1], p[2], scratch):
         return math.nan, reference
-    found, amplitude, direction = climb(scratch, image.degree, reference)
+    found, amplitude, direction = climb(scratch, image.degree, reference, sharpen)
     if not found:
         return math.nan, reference
-    if polished:
-        direction = polish(scratch, image.degree, direction)
     return amplitude, direction
 
 
@@ -116,7 +116,7 @@ def _euler(
     image: PolynomialImage, settings: Settings, p: Vector, d: Vector, scratch: np.ndarray
 ) -> tuple[bool, Vector, Vector]:
     """Return whether a step from `p`, reached along `d`, is possible, where it ends and its direction."""
-    amplitude, new = heading(image, settings.polished, p, d, scratch)
+    amplitude, new = heading(image, settings.sharpen, p, d, scratch)
     if not amplitude >= settings.cutoff or _cosine(d, new) < settings.cosine:
         return False, p, d
     return True, shifted(p, settings.step, new), new
@@ -128,22 +128,22 @@ def _rk4(
 ) -> tuple[bool, Vector, Vector]:
     """As `_euler`. The angle is that from the first stage to the direction at the end."""
     step, cutoff = settings.step, settings.cutoff
-    a1, k1 = heading(image, settings.polished, p, d, scratch)
+    a1, k1 = heading(image, settings.sharpen, p, d, scratch)
     if not a1 >= cutoff:
         return False, p, d
-    a2, k2 = heading(image, settings.polished, shifted(p, 0.5 * step, k1), d, scratch)
+    a2, k2 = heading(image, settings.sharpen, shifted(p, 0.5 * step, k1), d, scratch)
     if not a2 >= cutoff:
         return False, p, d
-    a3, k3 = heading(image, settings.polished, shifted(p, 0.5 * step, k2), d, scratch)
+    a3, k3 = heading(image, settings.sharpen, shifted(p, 0.5 * step, k2), d, scratch)
     if not a3 >= cutoff:
         return False, p, d
     between = unit(k2[0] + k3[0], k2[1] + k3[1], k2[2] + k3[2])
-    a4, k4 = heading(image, settings.polished, shifted(p, step, k3), between, scratch)
+    a4, k4 = heading(image, settings.sharpen, shifted(p, step, k3), between, scratch)
     if not a4 >= cutoff:
         return False, p, d
     new = mean_direction(k1, k2, k3, k4)
     end = shifted(p, step, new)
-    a5, k5 = heading(image, settings.polished, end, new, scratch)
+    a5, k5 = heading(image, settings.sharpen, end, new, scratch)
     if not a5 >= cutoff or _cosine(k1, k5) < settings.cosine:
         return False, p, d
     return True, end, new
@@ -195,7 +195,7 @@ def _grow_one(
     admitted, excluded, visited = judge(regions, seed[0], seed[1], seed[2], 0)
     if excluded or not admitted:
         return 0, 0, towards
-    amplitude, direction = heading(image, settings.polished, seed, towards, scratch)
+    amplitude, direction = heading(image, settings.sharpen, seed, towards, scratch)
     if not amplitude >= settings.cutoff:
         return 0, 0, towards
     line[0, 0], line[0, 1], line[0, 2] = seed
@@ -223,7 +223,7 @@ def _grow_block(
     directions: np.ndarray,
     lines: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write streamline s to lines[s]; return counts, 0 where rejected, rows of seeds, directions."""
+    """Write streamline s to lines[s]; return counts, 0 where rejected, rows of seeds, directions there."""
     n = seeds.shape[0]
     counts, rows, started = np.empty(n, np.int64), np.empty(n, np.int64), np.empty((n, 3))
     for s in prange(n):
@@ -236,7 +236,7 @@ def _grow_block(
 
 def share_threads() -> None:
     """Give the kernels as many threads as PyTorch has."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
 def grow(
@@ -270,7 +270,8 @@ def grow(
         blocks.append((lines[: len(counts)][filled], counts[kept], rows[kept], kept + begin, started[kept]))
         if progress is not None:
             progress(min(begin + together, len(seeds)))
-    blocks.append((np.empty((0, 3)), *(np.empty(0, np.int64) for _ in range(3)), np.empty((0, 3))))
+    none, nowhere = np.empty(0, np.int64), np.empty((0, 3))
+    blocks.append((nowhere, none, none, none, nowhere))
     points, counts, rows, indices, started = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return Grown(points, offsets, offsets[:-1] + rows, indices, started)
