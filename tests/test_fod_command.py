@@ -13,7 +13,7 @@ from torrey.terminal import counting
 from torrey.tractography.orientation import deconvolve, read_harmonics, write_response
 
 sys.path.insert(0, str(Path(__file__).parent / "tractography"))
-from fibre_phantom import OBLIQUE, noisy_crossings, protocol, response, write_dwi  # noqa: E402
+from fibre_phantom import OBLIQUE, noisy_crossings, protocol, response, write_dwi
 
 GRAD = ("fod", "dwi.nii.gz", "--grad", "grad.b", "--response", "response.txt", "-o", "fod.nii.gz")
 FSL = (

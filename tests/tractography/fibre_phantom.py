@@ -12,7 +12,9 @@ from torrey.tractography.orientation import GradientTable, spiral_directions
 
 # MRtrix's response of a fibre with these diffusivities (µm²/ms) at b = 2000 s/mm² and S0 = 1000
 AXIAL, RADIAL, BVAL, S0 = 1.7, 0.3, 2000.0, 1000.0
-OBLIQUE = np.array([[-1.9, 0.3, 0.0, 20.0], [0.2, 2.0, -0.5, -10.0], [0.1, 0.5, 2.4, 5.0], [0.0, 0.0, 0.0, 1.0]])
+OBLIQUE = np.array(
+    [[-1.9, 0.3, 0.0, 20.0], [0.2, 2.0, -0.5, -10.0], [0.1, 0.5, 2.4, 5.0], [0.0, 0.0, 0.0, 1.0]]
+)
 
 
 def protocol(n_directions: int = 45) -> GradientTable:
@@ -56,7 +58,9 @@ def response(n: int = 5) -> torch.Tensor:
     return torch.tensor(coefficients, dtype=torch.float64)
 
 
-def write_dwi(folder: Path, signals: torch.Tensor, table: GradientTable, affine: np.ndarray = OBLIQUE) -> None:
+def write_dwi(
+    folder: Path, signals: torch.Tensor, table: GradientTable, affine: np.ndarray = OBLIQUE
+) -> None:
     """Write dwi.nii.gz, float64, of signals (X, Y, Z, N), and grad.b in world axes."""
     image = nibabel.Nifti1Image(signals.numpy(), affine)
     nibabel.save(image, folder / "dwi.nii.gz")

@@ -4,8 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-
 from fibre_phantom import fibre_signals, noisy_crossings, protocol, response, run, unit, write_dwi
+
 from torrey.errors import AccuracyWarning, FileError, InputError
 from torrey.tractography import harmonics
 from torrey.tractography.orientation import (
@@ -27,7 +27,10 @@ needs_mrtrix = pytest.mark.skipif(shutil.which("dwi2fod") is None, reason="MRtri
         ("", {}),
         ("-lmax 6", {"degree": 6}),
         ("-lmax 10", {"degree": 10}),
-        ("-threshold 0.05 -neg_lambda 0.5 -norm_lambda 2", {"threshold": 0.05, "neg_lambda": 0.5, "norm_lambda": 2.0}),
+        (
+            "-threshold 0.05 -neg_lambda 0.5 -norm_lambda 2",
+            {"threshold": 0.05, "neg_lambda": 0.5, "norm_lambda": 2.0},
+        ),
     ],
 )
 @needs_mrtrix

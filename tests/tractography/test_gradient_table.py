@@ -4,8 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-
 from fibre_phantom import OBLIQUE, run
+
 from torrey.errors import FileError, InputError
 from torrey.tractography import Grid
 from torrey.tractography.orientation import GradientTable, read_fsl_gradients, read_mrtrix_gradients
@@ -56,7 +56,9 @@ def test_fsl_directions_are_those_of_mrtrix(files, flip):
     affine = np.eye(4)
     affine[:3, :3] = rotation * np.array([2.0 * flip, 1.5, 3.0])
     nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2, 6), np.float32), affine), files / "dwi.nii")
-    text = run(files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad", "-bvalue_scaling", "no")
+    text = run(
+        files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad", "-bvalue_scaling", "no"
+    )
     theirs = np.array([[float(word) for word in line.split()] for line in text.splitlines()])
     table = read(files, affine)
     # MRtrix prints ten digits, NIfTI holds the affine as float32
@@ -88,7 +90,11 @@ def test_mrtrix_directions_are_in_the_world(tmp_path):
         ("dwi.bvec", BVECS.replace("-0.6", "nan"), "line 3: bvec is nan; expected a finite number"),
         ("dwi.bvec", BVECS.replace("0.8 -0.6", "0.8 -1.6"), "volume 6: length of the direction is 1.78"),
         ("dwi.bval", BVALS.replace("1010", "many"), "line 1: bval is 'many'; expected a number"),
-        ("dwi.bval", BVALS.replace("1010", "-1010"), "volume 4: bval is -1010; expected a finite number from 0"),
+        (
+            "dwi.bval",
+            BVALS.replace("1010", "-1010"),
+            "volume 4: bval is -1010; expected a finite number from 0",
+        ),
         ("dwi.bval", "0 0 1 1 3 3", "the largest bval is 3; expected s/mm², not ms/µm²"),
         ("dwi.bval", "\n", "holds no bval"),
     ],

@@ -2,8 +2,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-
 from fibre_phantom import OBLIQUE
+
 from torrey.errors import FileError
 from torrey.tractography import Grid
 from torrey.tractography.orientation import read_harmonics, read_image, read_labels, read_mask, write_image

@@ -5,8 +5,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-
 from fibre_phantom import AXIAL, RADIAL, S0, fibre_signals, noisy_crossings, run, unit, write_dwi
+
 from torrey.errors import InputError
 from torrey.tractography.orientation import GradientTable, Tensors, fit_tensor, spiral_directions
 
@@ -26,7 +26,10 @@ def six(diffusivity: torch.Tensor) -> np.ndarray:
 
 def test_a_tensor_is_found_again():
     fitted = fit_tensor(fibre_signals(low_b(), FIBRES[:, None]), low_b())
-    expected = RADIAL * torch.eye(3, dtype=torch.float64) + (AXIAL - RADIAL) * FIBRES[:, :, None] * FIBRES[:, None, :]
+    expected = (
+        RADIAL * torch.eye(3, dtype=torch.float64)
+        + (AXIAL - RADIAL) * FIBRES[:, :, None] * FIBRES[:, None, :]
+    )
     assert fitted.diffusivity.numpy() == pytest.approx(expected.numpy(), abs=1e-12)
     assert fitted.s0.numpy() == pytest.approx(S0)
     assert fitted.mean_diffusivity.numpy() == pytest.approx((AXIAL + 2 * RADIAL) / 3)
@@ -62,7 +65,9 @@ def test_tensors_weighted_by_ordinary_predictions_are_those_of_dipy():
     scheme = gradients.gradient_table(table.bvals.numpy(), bvecs=table.directions.numpy())
     theirs = reconst.TensorModel(scheme, fit_method="WLS").fit(signals.numpy())
     ours = fit_tensor(signals, table)
-    assert six(ours.diffusivity) == pytest.approx(1000 * six(torch.from_numpy(theirs.quadratic_form)), abs=1e-9)
+    assert six(ours.diffusivity) == pytest.approx(
+        1000 * six(torch.from_numpy(theirs.quadratic_form)), abs=1e-9
+    )
     assert ours.fractional_anisotropy.numpy() == pytest.approx(theirs.fa, abs=1e-9)
     assert ours.mean_diffusivity.numpy() == pytest.approx(1000 * theirs.md, abs=1e-9)
 

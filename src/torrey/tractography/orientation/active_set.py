@@ -48,7 +48,9 @@ class ActiveRows:
         matrices[:, row, column] = packed
         factors, info = torch.linalg.cholesky_ex(matrices)
         if bool((info != 0).any()):
-            raise InputError("the signals do not determine the FOD; expected more directions or norm_lambda > 0")
+            raise InputError(
+                "the signals do not determine the FOD; expected more directions or norm_lambda > 0"
+            )
         return factors
 
     @cached_property

@@ -140,7 +140,12 @@ def deconvolve(
 
 
 def _problem(
-    gradients: Tensor, response: Tensor, degree: int, directions: Tensor, neg_lambda: float, norm_lambda: float
+    gradients: Tensor,
+    response: Tensor,
+    degree: int,
+    directions: Tensor,
+    neg_lambda: float,
+    norm_lambda: float,
 ) -> ActiveRows:
     """Return A, B and ρ; 50 and 2e-4 are MRtrix's, and 300 the number of directions that they are meant for."""
     kernel = per_coefficient(rotational_harmonics(response, degree))

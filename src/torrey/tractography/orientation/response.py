@@ -27,7 +27,9 @@ def read_response(path: PathLike) -> Tensor:
     if len(rows) != 1:
         raise FileError(f"{path}: {len(rows)} rows, of as many shells; expected the row of the shell in use")
     if float(rows[0][0]) <= 0:
-        raise FileError(f"{path}: first coefficient is {float(rows[0][0]):g}; expected a positive mean signal")
+        raise FileError(
+            f"{path}: first coefficient is {float(rows[0][0]):g}; expected a positive mean signal"
+        )
     return rows[0]
 
 

@@ -50,7 +50,9 @@ def fit_tensor(signals: Tensor, table: GradientTable, *, n_reweightings: int = 2
     table.require_volumes(signals.shape[-1])
     signals = signals.double()
     if not bool(signals.isfinite().all()) or bool((signals.amax(-1) <= 0).any()):
-        raise InputError("signals of a voxel are not finite or none is positive; expected some S > 0 everywhere")
+        raise InputError(
+            "signals of a voxel are not finite or none is positive; expected some S > 0 everywhere"
+        )
     design = _design(table).to(signals)
     if int(torch.linalg.matrix_rank(design)) < 7:
         raise InputError("the gradients do not determine a tensor; expected six directions and two b-values")
