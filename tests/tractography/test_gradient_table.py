@@ -25,7 +25,10 @@ def files(tmp_path):
     return tmp_path
 
 
-def read(folder, affine=np.eye(4)):
+UPRIGHT = np.eye(4)
+
+
+def read(folder, affine=UPRIGHT):
     return read_fsl_gradients(folder / "dwi.bval", folder / "dwi.bvec", grid=grid(affine))
 
 

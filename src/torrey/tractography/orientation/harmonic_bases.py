@@ -1,12 +1,12 @@
 """The same function on the sphere in the bases and axes of MRtrix and of DIPY.
 
-All hold even degrees, with coefficient l(l+1)/2 + m for degree l and order m. With Y_lm the complex harmonics with
-Condon–Shortley phase, and k = |m|, the functions that a coefficient multiplies are
+All hold even degrees, with coefficient l(l+1)/2 + m for degree l and order m. With Y_lm the complex harmonics
+with Condon–Shortley phase, and k = |m|, the functions that a coefficient multiplies are
 
 | basis | m < 0 | m > 0 |
 |---|---|---|
 | `tournier07`: MRtrix, and DIPY's with legacy=False | √2 Im Y_lk | √2 Re Y_lk |
-| `tournier07_legacy`: DIPY's with legacy=True | Re Y_lk | Im Y_lk |
+| `tournier07_legacy`: DIPY's with legacy=True | Im Y_lk | Re Y_lk |
 | `descoteaux07` | √2 (−1)^k Re Y_lk | √2 Im Y_lk |
 | `descoteaux07_legacy`: DIPY's default | √2 Re Y_lk | √2 Im Y_lk |
 
@@ -60,20 +60,19 @@ def rotate_harmonics(coefficients: Tensor, rotation: Tensor) -> Tensor:
         When `rotation` is not orthogonal.
     """
     rotation = rotation.to(coefficients)
-    if (
-        rotation.shape != (3, 3)
-        or float((rotation @ rotation.T - torch.eye(3).to(rotation)).abs().max()) > 1e-5
-    ):
+    eye = torch.eye(3).to(rotation)
+    if rotation.shape != (3, 3) or not torch.allclose(rotation @ rotation.T, eye, rtol=0, atol=1e-5):
         raise InputError("rotation is not orthogonal; expected (3, 3) with R Rᵀ = 1")
     degree = degree_of(coefficients.shape[-1])
     directions = spiral_directions(4 * coefficients.shape[-1]).to(coefficients)
     turned = harmonics(directions @ rotation, degree)
-    matrix = torch.linalg.lstsq(harmonics(directions, degree), turned).solution
-    return coefficients @ matrix.T
+    matrix: Tensor = torch.linalg.lstsq(harmonics(directions, degree), turned).solution
+    rotated: Tensor = coefficients @ matrix.T
+    return rotated
 
 
 def to_voxel_axes(coefficients: Tensor, grid: Grid) -> Tensor:
-    """Return coefficients (..., n), MRtrix's basis, along the axes of the image, as DIPY has them, from world axes."""
+    """Return coefficients (..., n), MRtrix's basis, along the image's axes, as DIPY's, from world axes."""
     return rotate_harmonics(coefficients, _axes(grid).T)
 
 
@@ -85,7 +84,8 @@ def to_world_axes(coefficients: Tensor, grid: Grid) -> Tensor:
 def _axes(grid: Grid) -> Tensor:
     """Return the orthogonal matrix (3, 3) nearest to the directions of the image's axes, as columns."""
     left, _, right = torch.linalg.svd(grid.affine[:3, :3] / grid.voxel_sizes)
-    return left @ right
+    nearest: Tensor = left @ right
+    return nearest
 
 
 def _from_tournier(basis: Basis, degree: int) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ def _from_tournier(basis: Basis, degree: int) -> tuple[Tensor, Tensor]:
     if basis not in get_args(Basis):
         raise InputError(f"basis is {basis!r}; expected {', '.join(get_args(Basis))}")
     orders = [(l, m) for l in range(0, degree + 1, 2) for m in range(-l, l + 1)]
-    same = basis == "tournier07"
+    same = basis.startswith("tournier07")
     place = [l * (l + 1) // 2 + (m if same else -m) for l, m in orders]
     factor = torch.ones(len(orders), dtype=torch.float64)
     for i, (_, m) in enumerate(orders):

@@ -39,8 +39,8 @@ def read_image(path: PathLike, *, n_dimensions: int) -> tuple[Tensor, Grid]:
     Raises
     ------
     FileError
-        When the file is missing, cut short or no NIfTI image, has another number of dimensions, is complex, or
-        says nowhere where it lies (neither qform nor sform).
+        When the file is missing, cut short or no NIfTI image, has another number of dimensions, is complex,
+        or says nowhere where it lies (neither qform nor sform).
     """
     image = _load(path)
     shape = image.shape
@@ -73,7 +73,7 @@ def read_mask(path: PathLike, grid: Grid) -> Tensor:
     values, found = read_image(path, n_dimensions=3)
     if not found.matches(grid):
         raise FileError(
-            f"{path}: lies on another grid ({found.shape}); expected that of the image {grid.shape}"
+            f"{path}: lies on another grid {found.shape}; expected that of the image {grid.shape}"
         )
     mask = (values != 0) & values.isfinite()
     if not bool(mask.any()):

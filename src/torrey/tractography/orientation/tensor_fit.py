@@ -1,8 +1,8 @@
 """Diffusion tensors by weighted least squares on the logarithm of the signal.
 
-ln S = ln S0 − b gᵀDg. An error of S is divided by S in ln S, so equations are weighted by S: first the measured,
-then the predicted one (Basser, Mattiello and LeBihan, J. Magn. Reson. B 103, 247 (1994); Veraart et al., NeuroImage
-81, 335 (2013)).
+ln S = ln S0 − b gᵀDg. An error of S is divided by S in ln S, so equations are weighted by S: first the
+measured, then the predicted one (Basser, Mattiello and LeBihan, J. Magn. Reson. B 103, 247 (1994); Veraart et
+al., NeuroImage 81, 335 (2013)).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def fit_tensor(signals: Tensor, table: GradientTable, *, n_reweightings: int = 2
     Raises
     ------
     InputError
-        When shapes do not fit, a signal is not finite, a voxel has no positive signal, or the gradients do not
-        determine a tensor.
+        When shapes do not fit, a signal is not finite, a voxel has no positive signal, or the gradients do
+        not determine a tensor.
 
     Notes
     -----
@@ -50,9 +50,7 @@ def fit_tensor(signals: Tensor, table: GradientTable, *, n_reweightings: int = 2
     table.require_volumes(signals.shape[-1])
     signals = signals.double()
     if not bool(signals.isfinite().all()) or bool((signals.amax(-1) <= 0).any()):
-        raise InputError(
-            "signals of a voxel are not finite or none is positive; expected some S > 0 everywhere"
-        )
+        raise InputError("signals of a voxel are not finite, or none is positive; expected some S > 0")
     design = _design(table).to(signals)
     if int(torch.linalg.matrix_rank(design)) < 7:
         raise InputError("the gradients do not determine a tensor; expected six directions and two b-values")
@@ -79,4 +77,5 @@ def _weighted(design: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     squares = weights.square() / weights.square().amax(-1, keepdim=True).detach()
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), 49)
     normal = (squares @ products).unflatten(-1, (7, 7))
-    return torch.linalg.solve(normal, (squares * values) @ design)
+    solution: Tensor = torch.linalg.solve(normal, (squares * values) @ design)
+    return solution
