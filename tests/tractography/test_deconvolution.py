@@ -145,7 +145,7 @@ def test_the_largest_shell_is_used():
         ({"mask": torch.ones(3, dtype=torch.bool)}, "mask has 3 voxels; expected 2"),
         ({"degree": 7}, "degree is 7; expected an even number"),
         ({"norm_lambda": -1.0}, "expected from 0"),
-        ({"norm_lambda": 0.0, "neg_lambda": 0.0, "degree": 10}, "the signals do not determine the FOD"),
+        ({"norm_lambda": 0.0, "neg_lambda": 0.0, "degree": 10}, "signals do not determine the FOD"),
         ({"shell": 1000.0}, "no shell at b = 1000"),
     ],
 )

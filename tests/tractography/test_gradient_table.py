@@ -25,7 +25,10 @@ def files(tmp_path):
     return tmp_path
 
 
-def read(folder, affine=np.eye(4)):
+UPRIGHT = np.eye(4)
+
+
+def read(folder, affine=UPRIGHT):
     return read_fsl_gradients(folder / "dwi.bval", folder / "dwi.bvec", grid=grid(affine))
 
 
@@ -52,13 +55,18 @@ def test_fsl_negates_x_where_the_affine_keeps_handedness(files):
 def test_fsl_directions_are_those_of_mrtrix(files, flip):
     if shutil.which("mrinfo") is None:
         pytest.skip("MRtrix is not installed")
-    rotation, _ = np.linalg.qr(OBLIQUE[:3, :3]) affine = np.eye(4) affine[:3, :3] = rotation * np.array([2.0 *
-    flip, 1.5, 3.0]) nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2, 6), np.float32), affine), files /
-    "dwi.nii") text = run(files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad",
-    "-bvalue_scaling", "no") theirs = np.array([[float(word) for word in line.split()] for line in
-    text.splitlines()]) table = read(files, affine) # MRtrix prints ten digits, NIfTI holds the affine as
-    float32 assert table.directions.numpy() == pytest.approx(theirs[:, :3], abs=2e-6) assert
-    table.bvals.numpy() == pytest.approx(theirs[:, 3])
+    rotation, _ = np.linalg.qr(OBLIQUE[:3, :3])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * np.array([2.0 * flip, 1.5, 3.0])
+    nibabel.save(nibabel.Nifti1Image(np.ones((2, 2, 2, 6), np.float32), affine), files / "dwi.nii")
+    text = run(
+        files, "mrinfo", "dwi.nii", "-fslgrad", "dwi.bvec", "dwi.bval", "-dwgrad", "-bvalue_scaling", "no"
+    )
+    theirs = np.array([[float(word) for word in line.split()] for line in text.splitlines()])
+    table = read(files, affine)
+    # MRtrix prints ten digits, NIfTI holds the affine as float32
+    assert table.directions.numpy() == pytest.approx(theirs[:, :3], abs=2e-6)
+    assert table.bvals.numpy() == pytest.approx(theirs[:, 3])
 
 
 def test_rows_or_columns_are_the_same(files):
@@ -85,7 +93,11 @@ def test_mrtrix_directions_are_in_the_world(tmp_path):
         ("dwi.bvec", BVECS.replace("-0.6", "nan"), "line 3: bvec is nan; expected a finite number"),
         ("dwi.bvec", BVECS.replace("0.8 -0.6", "0.8 -1.6"), "volume 6: length of the direction is 1.78"),
         ("dwi.bval", BVALS.replace("1010", "many"), "line 1: bval is 'many'; expected a number"),
-        ("dwi.bval", BVALS.replace("1010", "-1010"), "volume 4: bval is -1010; expected a finite number from 0"),
+        (
+            "dwi.bval",
+            BVALS.replace("1010", "-1010"),
+            "volume 4: bval is -1010; expected a finite number from 0",
+        ),
         ("dwi.bval", "0 0 1 1 3 3", "the largest bval is 3; expected s/mm², not ms/µm²"),
         ("dwi.bval", "\n", "holds no bval"),
     ],

@@ -110,7 +110,7 @@ def test_a_gzip_cut_short(tmp_path):
 
 def test_an_image_that_cannot_be_written(tmp_path):
     grid = Grid((2, 2, 2), torch.eye(4))
-    with pytest.raises(FileError, match="unknown kind of image; expected .nii or .nii.gz"):
+    with pytest.raises(FileError, match=r"unknown kind of image; expected \.nii or \.nii\.gz"):
         write_image(tmp_path / "a.mif", torch.zeros(2, 2, 2), grid)
     with pytest.raises(FileError, match="cannot be written"):
         write_image(tmp_path / "no" / "a.nii", torch.zeros(2, 2, 2), grid)

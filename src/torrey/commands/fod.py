@@ -1,4 +1,4 @@
-"""`torrey fod`: fibre orientation distributions of a diffusion image; a thin layer over `torrey.tractography`."""
+"""`torrey fod`: fibre orientations of a diffusion image; a thin layer over `torrey.tractography`."""
 
 from __future__ import annotations
 

@@ -46,9 +46,10 @@ class ActiveRows:
         row, column = torch.tril_indices(n, n, device=packed.device)
         matrices = packed.new_zeros(len(active), n, n)
         matrices[:, row, column] = packed
+        factors: Tensor
         factors, info = torch.linalg.cholesky_ex(matrices)
         if bool((info != 0).any()):
-            raise InputError("the signals do not determine the FOD; expected more directions or norm_lambda > 0")
+            raise InputError("signals do not determine the FOD; expected more directions or norm_lambda > 0")
         return factors
 
     @cached_property
@@ -111,7 +112,7 @@ class _Solution(torch.autograd.Function):
     """f for given active rows; the solution is known already."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917
         ctx: Any,
         signals: Tensor,
         forward: Tensor,

@@ -41,7 +41,8 @@ def read_directions(path: PathLike) -> Tensor:
     lengths = table.norm(dim=1, keepdim=True)
     if bool((lengths == 0).any()):
         raise FileError(f"{path}: row {int((lengths == 0).nonzero()[0, 0]) + 1}: a direction of length 0")
-    return table / lengths
+    unit: Tensor = table / lengths
+    return unit
 
 
 def write_directions(path: PathLike, directions: Tensor) -> None:

@@ -63,8 +63,8 @@ def deconvolve(
     mask : (...) Tensor of bool, optional
         Voxels to fit; the coefficients of others are zero.
     constraint_directions : (D, 3) Tensor, optional
-        Unit vectors where the FOD is kept from being negative. 300 on a spiral by default; MRtrix's own 300
-        differ, and so do its FODs, by about one percent.
+        Unit vectors where the FOD is kept from being negative. 300 on a spiral by default; MRtrix's own
+        300 differ, and so do its FODs, by 1 to 2 % (median).
     neg_lambda, norm_lambda : float
         Strength of the constraint and of ρ.
     threshold : float
@@ -92,7 +92,7 @@ def deconvolve(
     Notes
     -----
     The derivative is that of the solution with its active set held: exact except at signals where the set
-    changes, and there the solution itself is continuous.
+    changes.
     """
     if signals.dim() < 1:
         raise InputError("signals have no dimension; expected (..., N)")
@@ -113,9 +113,11 @@ def deconvolve(
     gradients = table.directions[on_shell].to(weighted)
     directions = spiral_directions() if constraint_directions is None else constraint_directions
     degree = min(8, 2 * len(response) - 2) if degree is None else degree
-    problem = _problem(gradients, response, degree, directions.to(weighted), neg_lambda, norm_lambda)
+    # MRtrix's scale; it suits about 300 directions, since their number divides the rows and not their squares
+    weight = 50 * neg_lambda * response[0] / len(directions)
+    rows = weight * harmonics(directions.to(weighted), degree)
+    problem = _problem(gradients, response, degree, rows=rows, norm_lambda=norm_lambda)
     start = _start(gradients, response.detach(), degree)
-    weight = 50 * neg_lambda * float(response.detach()[0]) / len(directions)
 
     parts, n_restless, n_done = [weighted.new_zeros(0, n_coefficients(degree))], 0, 0
     for part in weighted.clamp(min=0).split(max(1, _CHUNK_BYTES // (8 * n_coefficients(degree) ** 2))):
@@ -123,7 +125,7 @@ def deconvolve(
             part,
             problem,
             start=part.detach() @ start.T,
-            threshold=threshold * weight,
+            threshold=threshold * float(weight.detach()),
             max_iterations=max_iterations,
         )
         parts.append(found)
@@ -140,15 +142,11 @@ def deconvolve(
 
 
 def _problem(
-    gradients: Tensor, response: Tensor, degree: int, directions: Tensor, neg_lambda: float, norm_lambda:
-    float
+    gradients: Tensor, response: Tensor, degree: int, *, rows: Tensor, norm_lambda: float
 ) -> ActiveRows:
-    """Return A, B and ρ; 50 and 2e-4 are MRtrix's, and 300 the number of directions that they are meant for."""
-    kernel = per_coefficient(rotational_harmonics(response, degree))
-    convolution = harmonics(gradients, degree) * kernel
-    weight = 50 * neg_lambda * response[0] / len(directions)
-    ridge = 2e-4 * norm_lambda * convolution[:, 0].square().sum()
-    return ActiveRows(convolution, weight * harmonics(directions, degree), ridge)
+    """Return A, B = `rows` and ρ, whose 2e-4 is MRtrix's."""
+    convolution = harmonics(gradients, degree) * per_coefficient(rotational_harmonics(response, degree))
+    return ActiveRows(convolution, rows, 2e-4 * norm_lambda * convolution[:, 0].square().sum())
 
 
 def _start(gradients: Tensor, response: Tensor, degree: int) -> Tensor:

@@ -72,7 +72,9 @@ def read_mask(path: PathLike, grid: Grid) -> Tensor:
     """
     values, found = read_image(path, n_dimensions=3)
     if not found.matches(grid):
-        raise FileError(f"{path}: lies on another grid ({found.shape}); expected that of the image {grid.shape}")
+        raise FileError(
+            f"{path}: lies on another grid {found.shape}; expected that of the image {grid.shape}"
+        )
     mask = (values != 0) & values.isfinite()
     if not bool(mask.any()):
         raise FileError(f"{path}: is zero everywhere; expected a mask of some voxels")

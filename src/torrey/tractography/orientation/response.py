@@ -27,7 +27,7 @@ def read_response(path: PathLike) -> Tensor:
     if len(rows) != 1:
         raise FileError(f"{path}: {len(rows)} rows, of as many shells; expected the row of the shell in use")
     if float(rows[0][0]) <= 0:
-        raise FileError(f"{path}: first coefficient is {float(rows[0][0]):g}; expected a positive mean signal")
+        raise FileError(f"{path}: first coefficient is {float(rows[0][0]):g}; expected a positive one")
     return rows[0]
 
 
@@ -47,7 +47,7 @@ def write_response(path: PathLike, response: Tensor, *, bval: float) -> None:
 
 
 def rotational_harmonics(response: Tensor, degree: int) -> Tensor:
-    """Return r_l / √((2l + 1)/4π), l = 0, 2, … `degree`: what a fibre distribution's degrees are multiplied by.
+    """Return r_l / √((2l + 1)/4π), l = 0, 2, … `degree`: what the degrees of an FOD are multiplied by.
 
     The divisor is Y_l0 of a fibre along z alone. Degrees that `response` (K,) does not hold give zero
     (Tournier et al., NeuroImage 23, 1176 (2004), eq. 4).

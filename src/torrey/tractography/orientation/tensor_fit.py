@@ -50,7 +50,7 @@ def fit_tensor(signals: Tensor, table: GradientTable, *, n_reweightings: int = 2
     table.require_volumes(signals.shape[-1])
     signals = signals.double()
     if not bool(signals.isfinite().all()) or bool((signals.amax(-1) <= 0).any()):
-        raise InputError("signals of a voxel are not finite or none is positive; expected some S > 0 everywhere")
+        raise InputError("signals of a voxel are not finite, or none is positive; expected some S > 0")
     design = _design(table).to(signals)
     if int(torch.linalg.matrix_rank(design)) < 7:
         raise InputError("the gradients do not determine a tensor; expected six directions and two b-values")
@@ -77,4 +77,5 @@ def _weighted(design: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     squares = weights.square() / weights.square().amax(-1, keepdim=True).detach()
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), 49)
     normal = (squares @ products).unflatten(-1, (7, 7))
-    return torch.linalg.solve(normal, (squares * values) @ design)
+    solution: Tensor = torch.linalg.solve(normal, (squares * values) @ design)
+    return solution

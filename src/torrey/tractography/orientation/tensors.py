@@ -71,9 +71,9 @@ class _PrincipalDirection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, diffusivity: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(diffusivity)
-        first = vectors[..., 2]
-        largest = first.gather(-1, first.abs().argmax(-1, keepdim=True))
-        first = first * largest.sign()
+        vector = vectors[..., 2]
+        largest = vector.gather(-1, vector.abs().argmax(-1, keepdim=True))
+        first: Tensor = vector * largest.sign()
         ctx.save_for_backward(values, vectors, first)
         return first
 
@@ -85,4 +85,5 @@ class _PrincipalDirection(torch.autograd.Function):
         others = vectors[..., :2]
         along = (grad[..., None, :] @ others)[..., 0, :] / gaps
         outer = (others @ along[..., None]) @ first[..., None, :]
-        return 0.5 * (outer + outer.mT)
+        symmetric: Tensor = 0.5 * (outer + outer.mT)
+        return symmetric
