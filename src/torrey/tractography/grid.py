@@ -62,6 +62,11 @@ class Grid:
         """Geometric mean of the edge lengths, mm, in which MRtrix counts its default steps and lengths."""
         return float(self.voxel_sizes.prod() ** (1 / 3))
 
+    @property
+    def axes(self) -> Tensor:
+        """(3, 3) unit vectors along the axes of the image, in world axes, as columns."""
+        return self.affine[:3, :3] / self.voxel_sizes
+
     def to_voxels(self, points: Tensor) -> Tensor:
         """Return voxel coordinates (..., 3) of `points` (..., 3) in mm."""
         return _apply(self.world_to_voxel, points)

@@ -1,0 +1,181 @@
+"""Streamlines as DIPY makes them: two halves from a seed, each until it has to end, and rules on length."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...errors import InputError
+from ..grid import Grid
+from ..streamlines import Streamlines
+from .curves_adjoint import Curves, attach
+from .rules import Rule
+from .stages import METHODS, Stages
+from .stopping import Stopping
+
+
+class SeededAlgorithm(Protocol):
+    """A way to read directions from a field: `MaximumDirection`, `SoftMaximumDirection`, `EuDX`."""
+
+    @property
+    def default_step(self) -> float:
+        """DIPY's step, mm."""
+
+    def rule(self, field: Any) -> Rule:
+        """Return the rule for `field`."""
+
+    def seed_directions(self, field: Any, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the seeds (m,) that have directions, repeated where they have more, and these (m, 3)."""
+
+
+class _Half(NamedTuple):
+    owners: Tensor  # (p,) streamline of each point kept
+    levels: Tensor  # (p,) steps from the seed
+    points: Tensor  # (p, 3)
+
+
+def track_dipy(
+    field: Any,
+    seeds: Tensor,
+    directions: Tensor | None = None,
+    *,
+    algorithm: SeededAlgorithm,
+    stopping: Stopping,
+    step: float | Tensor | None = None,
+    method: Literal["euler", "rk4"] = "euler",
+    min_length: float = 2.0,
+    max_length: float = 500.0,
+) -> Streamlines:
+    """Return the streamlines from `seeds`, as DIPY's `deterministic_tracking` and `eudx_tracking` do.
+
+    A half ends where the algorithm finds no direction, or where `stopping` says so, without the point that
+    was reached last. The second half starts from minus the first step of the first half. Streamlines with more points
+    than ⌊max_length/step⌋, or fewer than ⌊min_length/step⌋, are dropped.
+
+    Differentiable in the image of the field, the seeds and the step, with memory of the order of the points. Where
+    streamlines end is taken as it is: points keep their gradients, their number has none.
+
+    Parameters
+    ----------
+    field : SHField or PeakField
+        What `algorithm` follows.
+    seeds : (S, 3) Tensor
+        mm.
+    directions : (S, 3) Tensor, optional
+        Unit vectors in world axes to start along. By default the largest amplitude at the seed, or each peak
+        of the voxel nearest to it, with one streamline a peak.
+    algorithm : MaximumDirection, SoftMaximumDirection or EuDX
+        How a direction is chosen.
+    stopping : ThresholdStopping or BinaryStopping
+        Where streamlines end.
+    step : float or Tensor, optional
+        mm. By default the algorithm's in DIPY: 0.2, EuDX 0.5.
+    method : {"euler", "rk4"}
+        DIPY has Euler's. See `torrey.tractography.propagation.stages`.
+    min_length, max_length : float
+        mm.
+
+    Raises
+    ------
+    InputError
+        When shapes do not fit, a direction is not of unit length or a setting is out of range.
+
+    Notes
+    -----
+    DIPY gives directions, and wants those of seeds, in the axes of the image; here they are in those of the
+    world, also where the affine is oblique or flips an axis.
+    """
+    step = torch.as_tensor(algorithm.default_step if step is None else step, dtype=torch.float64)
+    _check(seeds, directions, step, min_length, max_length)
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    rule, stages, seeds = algorithm.rule(field), METHODS[method], seeds.double()
+    which = torch.arange(len(seeds), device=seeds.device)
+    if directions is None:
+        which, directions = algorithm.seed_directions(field, seeds.detach())
+    fewest, most = int(min_length / float(step)), int(max_length / float(step))
+    with torch.no_grad():
+        starts, forward = seeds[which], directions.detach().double()
+        onward = _half(rule, stages, starts, forward, step, stopping, most - 2)
+        backward = _backward(rule.grid, starts, forward, onward)
+        back = _half(rule, stages, starts, backward, step, stopping, most - 2)
+        kept, curves = _join(starts, forward, backward, onward, back, fewest, most)
+    points = attach(curves, rule, stages, seeds[which[kept]], step)
+    return Streamlines(points, curves.offsets, which[kept])
+
+
+def _half(
+    rule: Rule, stages: Stages, points: Tensor, last: Tensor, step: Tensor, stopping: Stopping, most: int
+) -> _Half:
+    """Advance all streamlines at once, at most `most` steps; those that end leave the batch."""
+    owners = torch.arange(len(points), device=points.device)
+    kept = [(owners[:0], points[:0])]
+    for _ in range(most):
+        if not len(owners):
+            break
+        parts = zip(points.split(rule.rows_at_once), last.split(rule.rows_at_once), strict=True)
+        headings = [stages(rule, rule.image, here, before, step) for here, before in parts]
+        last, found = (torch.cat(column) for column in zip(*headings, strict=True))
+        points = points + step * last
+        went = (found & stopping.goes_on(rule.grid, points)).nonzero()[:, 0]
+        owners, points, last = owners[went], points[went], last[went]
+        kept.append((owners, points))
+    levels = [torch.full_like(part, level) for level, (part, _) in enumerate(kept)]
+    owned, reached = zip(*kept, strict=True)
+    return _Half(torch.cat(owned), torch.cat(levels), torch.cat(reached))
+
+
+def _backward(grid: Grid, starts: Tensor, forward: Tensor, onward: _Half) -> Tensor:
+    """Return the directions (S, 3) of second halves.
+
+    Where there is a first step, DIPY normalises its difference in voxel coordinates, which is another direction than
+    that of the step where voxels are not cubes.
+    """
+    first = onward.levels == 1
+    owners = onward.owners[first]
+    difference = grid.to_voxels(onward.points[first]) - grid.to_voxels(starts[owners])
+    turned = normalize(difference, dim=-1) @ grid.axes.T.to(starts)
+    return -forward.index_copy(0, owners, turned)
+
+
+def _join(
+    starts: Tensor, forward: Tensor, backward: Tensor, onward: _Half, back: _Half, fewest: int, most: int
+) -> tuple[Tensor, Curves]:
+    """Return the streamlines of an allowed number of points, and these laid end to end."""
+    n = len(starts)
+    n_onward, n_back = (half.owners.bincount(minlength=n) for half in (onward, back))
+    total = n_onward + n_back + 1
+    allowed = (total >= fewest) & (total <= most)
+    kept = allowed.nonzero()[:, 0]
+    offsets = torch.cat([total.new_zeros(1), total[kept].cumsum(0)])
+    centres = torch.zeros_like(total)
+    centres[kept] = offsets[:-1] + n_back[kept]
+    points = starts.new_empty(int(offsets[-1]), 3)
+    points[centres[kept]] = starts[kept]
+    for half, sign in ((onward, 1), (back, -1)):
+        inside = allowed[half.owners]
+        rows = centres[half.owners[inside]] + sign * half.levels[inside]
+        points[rows] = half.points[inside]
+    return kept, Curves(points, offsets, centres[kept], forward[kept], backward[kept])
+
+
+def _check(
+    seeds: Tensor, directions: Tensor | None, step: Tensor, min_length: float, max_length: float
+) -> None:
+    if seeds.dim() != 2 or seeds.shape[1] != 3:
+        raise InputError(f"seeds have shape {tuple(seeds.shape)}; expected (S, 3)")
+    if directions is not None:
+        if directions.shape != seeds.shape:
+            raise InputError(f"directions have shape {tuple(directions.shape)}; expected {tuple(seeds.shape)}")
+        lengths = directions.detach().norm(dim=1)
+        wrong = ((lengths - 1).abs() > 0.01).nonzero()
+        if len(wrong):
+            row = int(wrong[0, 0])
+            raise InputError(f"direction {row} has length {float(lengths[row]):g}; expected unit vectors")
+    if step.dim() or not float(step) > 0:
+        raise InputError(f"step is {step.tolist()}; expected one number of mm above 0")
+    if not 0 <= min_length <= max_length:
+        raise InputError(f"lengths are {min_length} to {max_length} mm; expected 0 ≤ min_length ≤ max_length")

@@ -1,0 +1,50 @@
+"""How the direction of a step is made of those of the rule: Euler's and the classical Runge–Kutta's.
+
+The stages of `rk4` are MRtrix's: the second and third are chosen with the direction in which the streamline came, the
+fourth with the mean of these two, and the weighted mean is normalised, so that a step stays as long as it says. A stage
+without a direction ends the streamline before the step. Other than in MRtrix each stage keeps to the angle that the
+algorithm allows, because the algorithms of DIPY choose a peak by it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .rules import Rule
+
+
+class Direction(NamedTuple):
+    """Unit vectors (n, 3) to step along, and which streamlines have one (n,)."""
+
+    directions: Tensor
+    found: Tensor
+
+
+class Stages(Protocol):
+    """A method of integration."""
+
+    def __call__(self, rule: Rule, image: Tensor, points: Tensor, last: Tensor, step: Tensor) -> Direction:
+        """Return the direction at `points` (n, 3), reached along `last` (n, 3), for a step in mm."""
+
+
+def euler(rule: Rule, image: Tensor, points: Tensor, last: Tensor, step: Tensor) -> Direction:
+    """Return the direction at the position."""
+    here = rule.heading(image, points, last)
+    return Direction(here.directions, here.found)
+
+
+def runge_kutta(rule: Rule, image: Tensor, points: Tensor, last: Tensor, step: Tensor) -> Direction:
+    """Return the weighted mean of the directions at the position, twice in the middle and at the end."""
+    first = rule.heading(image, points, last)
+    second = rule.heading(image, points + 0.5 * step * first.directions, last)
+    third = rule.heading(image, points + 0.5 * step * second.directions, last)
+    middle = normalize((second.directions + third.directions).detach(), dim=-1)
+    fourth = rule.heading(image, points + step * third.directions, middle)
+    total = first.directions + 2 * second.directions + 2 * third.directions + fourth.directions
+    return Direction(normalize(total, dim=-1), first.found & second.found & third.found & fourth.found)
+
+
+METHODS: dict[str, Stages] = {"euler": euler, "rk4": runge_kutta}
