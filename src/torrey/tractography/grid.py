@@ -62,10 +62,15 @@ class Grid:
         """Geometric mean of the edge lengths, mm, in which MRtrix counts its default steps and lengths."""
         return float(self.voxel_sizes.prod() ** (1 / 3))
 
-    @property
+    @cached_property
     def axes(self) -> Tensor:
         """(3, 3) unit vectors along the axes of the image, in world axes, as columns."""
         return self.affine[:3, :3] / self.voxel_sizes
+
+    @cached_property
+    def world_to_axes(self) -> Tensor:
+        """(3, 3) inverse of `axes`."""
+        return torch.linalg.inv(self.axes)
 
     def to_voxels(self, points: Tensor) -> Tensor:
         """Return voxel coordinates (..., 3) of `points` (..., 3) in mm."""

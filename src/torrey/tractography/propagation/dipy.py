@@ -96,7 +96,7 @@ def track_dipy(
     which = torch.arange(len(seeds), device=seeds.device)
     if directions is None:
         which, directions = algorithm.seed_directions(field, seeds.detach())
-    fewest, most = int(min_length / float(step)), int(max_length / float(step))
+    fewest, most = int(min_length / float(step.detach())), int(max_length / float(step.detach()))
     with torch.no_grad():
         starts, forward = seeds[which], directions.detach().double()
         onward = _half(rule, stages, starts, forward, step, stopping, most - 2)
@@ -175,7 +175,7 @@ def _check(
         if len(wrong):
             row = int(wrong[0, 0])
             raise InputError(f"direction {row} has length {float(lengths[row]):g}; expected unit vectors")
-    if step.dim() or not float(step) > 0:
+    if step.dim() or not float(step.detach()) > 0:
         raise InputError(f"step is {step.tolist()}; expected one number of mm above 0")
     if not 0 <= min_length <= max_length:
         raise InputError(f"lengths are {min_length} to {max_length} mm; expected 0 ≤ min_length ≤ max_length")

@@ -54,7 +54,7 @@ class EuDX:
             raise InputError(f"field is a {type(field).__name__}; expected a PeakField for EuDX")
         if field.values.requires_grad and torch.is_grad_enabled():
             raise InputError("values want a gradient, and they only decide which peaks count; expected it of peaks")
-        peaks = field.peaks.double() @ torch.linalg.inv(field.grid.axes).T.to(field.peaks.device)
+        peaks = field.peaks.double() @ field.grid.world_to_axes.T.to(field.peaks.device)
         # a peak after one that is too weak does not count either
         counts = (field.values > self.threshold).cummin(-1).values
         image = torch.where(counts[..., None], peaks, 0.0)
@@ -85,8 +85,7 @@ class PeakRule:
 
     def heading(self, image: Tensor, points: Tensor, references: Tensor) -> Heading:
         """Return the interpolated peaks, on the side of `references`; amplitudes are the weights that agree."""
-        axes = self.grid.axes.to(points)
-        last = normalize(references @ torch.linalg.inv(axes).T, dim=-1)
+        last = normalize(references @ self.grid.world_to_axes.T.to(points), dim=-1)
         rows, weights = self._corners(points)
         peaks = image.index_select(0, rows.flatten()).view(len(points), 8, -1, 3)
         along = (peaks.detach() * last[:, None, None, :]).sum(-1)
@@ -99,7 +98,7 @@ class PeakRule:
         support = torch.where(agrees, weights, 0.0)
         mean = ((support * along.sign())[..., None] * peaks).sum(1)
         total = support.sum(1)
-        return Heading(normalize(mean, dim=-1) @ axes.T, total, total >= self.least_weight)
+        return Heading(normalize(mean, dim=-1) @ self.grid.axes.T.to(mean), total, total >= self.least_weight)
 
     def _corners(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the voxels (n, 8) around, and their weights (n, 8), zero for those outside the image."""

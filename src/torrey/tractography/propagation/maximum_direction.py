@@ -138,7 +138,7 @@ class MaximumRule:
     def cone(self, image: Tensor, points: Tensor, references: Tensor) -> _Cone:
         """Return what lies within the cone about `references` (n, 3)."""
         amplitudes = self.amplitudes(image, points)
-        last = normalize(references @ torch.linalg.inv(self.grid.axes).T.to(points), dim=-1)
+        last = normalize(references @ self.grid.world_to_axes.T.to(points), dim=-1)
         along = last @ self.vertices.T
         least = self.threshold * amplitudes.detach().amax(1)
         amplitudes = torch.where(along.abs() > self.cosine, amplitudes, -torch.inf)
