@@ -1,9 +1,10 @@
-"""How the direction of a step is made of those of the rule: Euler's and the classical Runge–Kutta's.
+"""How a step is made of the directions of a rule: Euler's and the classical Runge–Kutta's.
 
-The stages of `rk4` are MRtrix's: the second and third are chosen with the direction in which the streamline came, the
-fourth with the mean of these two, and the weighted mean is normalised, so that a step stays as long as it says. A stage
-without a direction ends the streamline before the step. Other than in MRtrix each stage keeps to the angle that the
-algorithm allows, because the algorithms of DIPY choose a peak by it.
+DIPY has Euler's only. The stages of `rk4` are chosen as MRtrix does: the second and third with the direction in
+which the streamline came, the fourth with the mean of these two. Their weighted mean is not normalised, as in scilpy and
+other than in MRtrix: a step is the chord, a little shorter than `step` in a bend, and the error is of fourth order. With
+steps of fixed length it would be of second order along the curve. A stage without a direction ends the streamline before
+the step, and each keeps to the angle of the algorithm, by which DIPY's algorithms choose a peak.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .rules import Rule
 
 
 class Direction(NamedTuple):
-    """Unit vectors (n, 3) to step along, and which streamlines have one (n,)."""
+    """Vectors (n, 3) to step along, of length 1 or a little less, and which streamlines have one (n,)."""
 
     directions: Tensor
     found: Tensor
@@ -44,7 +45,7 @@ def runge_kutta(rule: Rule, image: Tensor, points: Tensor, last: Tensor, step: T
     middle = normalize((second.directions + third.directions).detach(), dim=-1)
     fourth = rule.heading(image, points + step * third.directions, middle)
     total = first.directions + 2 * second.directions + 2 * third.directions + fourth.directions
-    return Direction(normalize(total, dim=-1), first.found & second.found & third.found & fourth.found)
+    return Direction(total / 6, first.found & second.found & third.found & fourth.found)
 
 
 METHODS: dict[str, Stages] = {"euler": euler, "rk4": runge_kutta}
