@@ -87,4 +87,6 @@ def seeds(frame: str, n: int, seed: int = 3) -> np.ndarray:
 
 def dipys_peaks() -> SimpleNamespace:
     indices, values = peak_indices()
-    return SimpleNamespace(peak_indices=indices, peak_values=values, odf_vertices=default_hemisphere().numpy())
+    return SimpleNamespace(
+        peak_indices=indices, peak_values=values, odf_vertices=default_hemisphere().numpy()
+    )

@@ -34,7 +34,9 @@ class SHField:
 
     def __post_init__(self) -> None:
         if self.coefficients.dim() != 4:
-            raise InputError(f"coefficients have shape {tuple(self.coefficients.shape)}; expected (X, Y, Z, n)")
+            raise InputError(
+                f"coefficients have shape {tuple(self.coefficients.shape)}; expected (X, Y, Z, n)"
+            )
         if degree_of(self.coefficients.shape[-1]) < 2:
             raise InputError("1 coefficient a voxel, which has no direction; expected degree 2 or more")
         if not bool(self.coefficients.detach().isfinite().all()):

@@ -96,9 +96,7 @@ class _Attached(torch.autograd.Function):
         return to_image, adjoint[curves.centres], to_step, None, None, None
 
 
-def _slopes(
-    rule: Rule, stages: Stages, image: Tensor, points: Tensor, steps: _Steps, step: Tensor
-) -> Tensor:
+def _slopes(rule: Rule, stages: Stages, image: Tensor, points: Tensor, steps: _Steps, step: Tensor) -> Tensor:
     """Return h ∂d/∂p (n, 3, 3) of all steps."""
     slopes = points.new_zeros(len(steps.ends), 3, 3)
     for part in torch.arange(len(steps.ends), device=points.device).split(_ROWS_AT_ONCE):

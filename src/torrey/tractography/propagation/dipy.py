@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ...errors import InputError
-from ..grid import Grid
 from ..streamlines import Streamlines
-from .curves_adjoint import Curves, attach
+from .curves_adjoint import attach
+from .dipy_batch import Limits, grow_together
+from .dipy_compiled import can_compile, grow_compiled
 from .rules import Rule
-from .stages import METHODS, Stages
+from .stages import METHODS, euler
 from .stopping import Stopping
 
 
@@ -29,12 +29,6 @@ class SeededAlgorithm(Protocol):
 
     def seed_directions(self, field: Any, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Return the seeds (m,) that have directions, repeated where they have more, and these (m, 3)."""
-
-
-class _Half(NamedTuple):
-    owners: Tensor  # (p,) streamline of each point kept
-    levels: Tensor  # (p,) steps from the seed
-    points: Tensor  # (p, 3)
 
 
 def track_dipy(
@@ -96,70 +90,16 @@ def track_dipy(
     which = torch.arange(len(seeds), device=seeds.device)
     if directions is None:
         which, directions = algorithm.seed_directions(field, seeds.detach())
-    fewest, most = int(min_length / float(step.detach())), int(max_length / float(step.detach()))
+    size = float(step.detach())
+    limits = Limits(int(min_length / size), int(max_length / size))
     with torch.no_grad():
         starts, forward = seeds[which], directions.detach().double()
-        onward = _half(rule, stages, starts, forward, step, stopping, most - 2)
-        backward = _backward(rule.grid, starts, forward, onward)
-        back = _half(rule, stages, starts, backward, step, stopping, most - 2)
-        kept, curves = _join(starts, forward, backward, onward, back, fewest, most)
+        if stages is euler and can_compile(rule, stopping, starts):
+            kept, curves = grow_compiled(rule, stopping, starts, forward, size, limits)
+        else:
+            kept, curves = grow_together(rule, stages, stopping, starts, forward, step, limits)
     points = attach(curves, rule, stages, seeds[which[kept]], step)
     return Streamlines(points, curves.offsets, which[kept])
-
-
-def _half(
-    rule: Rule, stages: Stages, points: Tensor, last: Tensor, step: Tensor, stopping: Stopping, most: int
-) -> _Half:
-    """Advance all streamlines at once, at most `most` steps; those that end leave the batch."""
-    owners = torch.arange(len(points), device=points.device)
-    kept = [(owners[:0], points[:0])]
-    for _ in range(most):
-        if not len(owners):
-            break
-        parts = zip(points.split(rule.rows_at_once), last.split(rule.rows_at_once), strict=True)
-        headings = [stages(rule, rule.image, here, before, step) for here, before in parts]
-        last, found = (torch.cat(column) for column in zip(*headings, strict=True))
-        points = points + step * last
-        went = (found & stopping.goes_on(rule.grid, points)).nonzero()[:, 0]
-        owners, points, last = owners[went], points[went], last[went]
-        kept.append((owners, points))
-    levels = [torch.full_like(part, level) for level, (part, _) in enumerate(kept)]
-    owned, reached = zip(*kept, strict=True)
-    return _Half(torch.cat(owned), torch.cat(levels), torch.cat(reached))
-
-
-def _backward(grid: Grid, starts: Tensor, forward: Tensor, onward: _Half) -> Tensor:
-    """Return the directions (S, 3) of second halves.
-
-    Where there is a first step, DIPY normalises its difference in voxel coordinates, which is another direction than
-    that of the step where voxels are not cubes.
-    """
-    first = onward.levels == 1
-    owners = onward.owners[first]
-    difference = grid.to_voxels(onward.points[first]) - grid.to_voxels(starts[owners])
-    turned = normalize(difference, dim=-1) @ grid.axes.T.to(starts)
-    return -forward.index_copy(0, owners, turned)
-
-
-def _join(
-    starts: Tensor, forward: Tensor, backward: Tensor, onward: _Half, back: _Half, fewest: int, most: int
-) -> tuple[Tensor, Curves]:
-    """Return the streamlines of an allowed number of points, and these laid end to end."""
-    n = len(starts)
-    n_onward, n_back = (half.owners.bincount(minlength=n) for half in (onward, back))
-    total = n_onward + n_back + 1
-    allowed = (total >= fewest) & (total <= most)
-    kept = allowed.nonzero()[:, 0]
-    offsets = torch.cat([total.new_zeros(1), total[kept].cumsum(0)])
-    centres = torch.zeros_like(total)
-    centres[kept] = offsets[:-1] + n_back[kept]
-    points = starts.new_empty(int(offsets[-1]), 3)
-    points[centres[kept]] = starts[kept]
-    for half, sign in ((onward, 1), (back, -1)):
-        inside = allowed[half.owners]
-        rows = centres[half.owners[inside]] + sign * half.levels[inside]
-        points[rows] = half.points[inside]
-    return kept, Curves(points, offsets, centres[kept], forward[kept], backward[kept])
 
 
 def _check(
@@ -169,7 +109,9 @@ def _check(
         raise InputError(f"seeds have shape {tuple(seeds.shape)}; expected (S, 3)")
     if directions is not None:
         if directions.shape != seeds.shape:
-            raise InputError(f"directions have shape {tuple(directions.shape)}; expected {tuple(seeds.shape)}")
+            raise InputError(
+                f"directions have shape {tuple(directions.shape)}; expected {tuple(seeds.shape)}"
+            )
         lengths = directions.detach().norm(dim=1)
         wrong = ((lengths - 1).abs() > 0.01).nonzero()
         if len(wrong):

@@ -46,14 +46,18 @@ class EuDX:
         if not 0 < self.angle <= 90:
             raise InputError(f"angle is {self.angle}; expected degrees above 0, at most 90")
         if not 0 < self.least_weight <= 1:
-            raise InputError(f"least_weight is {self.least_weight}; expected a sum of weights above 0, at most 1")
+            raise InputError(
+                f"least_weight is {self.least_weight}; expected a sum of weights above 0, at most 1"
+            )
 
     def rule(self, field: object) -> PeakRule:
         """Return the rule for a `PeakField`, whose values only decide which peaks count."""
         if not isinstance(field, PeakField):
             raise InputError(f"field is a {type(field).__name__}; expected a PeakField for EuDX")
         if field.values.requires_grad and torch.is_grad_enabled():
-            raise InputError("values want a gradient, and they only decide which peaks count; expected it of peaks")
+            raise InputError(
+                "values want a gradient, and they only decide which peaks count; expected it of peaks"
+            )
         peaks = field.peaks.double() @ field.grid.world_to_axes.T.to(field.peaks.device)
         # a peak after one that is too weak does not count either
         counts = (field.values > self.threshold).cummin(-1).values

@@ -203,6 +203,8 @@ def _sampled(field: SHField, vertices: Tensor | None) -> tuple[Grid, Tensor, Ten
 @torch.no_grad()
 def _strongest(field: SHField, vertices: Tensor | None, seeds: Tensor) -> tuple[Tensor, Tensor]:
     rule = MaximumRule(*_sampled(field, vertices), cosine=0.0, threshold=0.0)
-    largest, best = zip(*(rule.amplitudes(rule.image, part).max(1) for part in seeds.split(1024)), strict=True)
+    largest, best = zip(
+        *(rule.amplitudes(rule.image, part).max(1) for part in seeds.split(1024)), strict=True
+    )
     chosen = ((torch.cat(largest) > 0) & within(field.grid, seeds)).nonzero()[:, 0]
     return chosen, rule.to_world(rule.vertices[torch.cat(best)[chosen]])

@@ -38,7 +38,7 @@ class ThresholdStopping:
 
     def goes_on(self, grid: Grid, points: Tensor) -> Tensor:
         """Tell (n,) for `points` (n, 3) in mm."""
-        _check(self.image, grid)
+        check_shape(self.image, grid)
         values = interpolate(self.image.reshape(-1, 1).to(points.dtype), grid, points)[:, 0]
         return within(grid, points) & (values > self.threshold)
 
@@ -57,7 +57,7 @@ class BinaryStopping:
 
     def goes_on(self, grid: Grid, points: Tensor) -> Tensor:
         """Tell (n,) for `points` (n, 3) in mm."""
-        _check(self.mask, grid)
+        check_shape(self.mask, grid)
         nearest = grid.to_voxels(points).round().long()
         sizes = torch.tensor(grid.shape, device=points.device)
         inside = ((nearest >= 0) & (nearest < sizes)).all(-1)
@@ -65,6 +65,9 @@ class BinaryStopping:
         return inside & (self.mask[x, y, z] > 0)
 
 
-def _check(image: Tensor, grid: Grid) -> None:
+def check_shape(image: Tensor, grid: Grid) -> None:
+    """Raise InputError unless `image` has the shape of `grid`."""
     if tuple(image.shape) != grid.shape:
-        raise InputError(f"the image to stop by has shape {tuple(image.shape)}; expected the field's {grid.shape}")
+        raise InputError(
+            f"the image to stop by has shape {tuple(image.shape)}; expected the field's {grid.shape}"
+        )
