@@ -34,7 +34,7 @@ def sh_field(frame: str) -> SHField:
 
 
 def in_image_axes(frame: str) -> np.ndarray:
-    """Return the coefficients of `sh_field` for axes that go along those of the image, through DIPY's own basis."""
+    """Return the coefficients of `sh_field` in the axes of the image, through DIPY's own basis."""
     from dipy.reconst.shm import real_sh_tournier_from_index, sph_harm_ind_list
 
     m, l = sph_harm_ind_list(8)

@@ -65,12 +65,14 @@ class Grid:
     @cached_property
     def axes(self) -> Tensor:
         """(3, 3) unit vectors along the axes of the image, in world axes, as columns."""
-        return self.affine[:3, :3] / self.voxel_sizes
+        axes: Tensor = self.affine[:3, :3] / self.voxel_sizes
+        return axes
 
     @cached_property
     def world_to_axes(self) -> Tensor:
         """(3, 3) inverse of `axes`."""
-        return torch.linalg.inv(self.axes)
+        inverse: Tensor = torch.linalg.inv(self.axes)
+        return inverse
 
     def to_voxels(self, points: Tensor) -> Tensor:
         """Return voxel coordinates (..., 3) of `points` (..., 3) in mm."""

@@ -1,16 +1,18 @@
 """The gradient of streamlines, with memory of the order of their points.
 
-A step takes p to p + h d(p), and d depends on the last direction only through the choice of a peak or a sign, so
-the adjoint of a half is that of its positions,
+A step takes p to p + h d(p), and d depends on the last direction only through the choice of a peak or a
+sign, so the adjoint of a half is that of its positions,
 
     λₖ = ∂L/∂pₖ + (1 + h ∂d/∂p)ᵀ λₖ₊₁,
 
-from its end to the seed, where both halves meet. The matrices come first, for all points at once; then the sweep; then
-one product of all λ with the derivatives of the directions in the image and the step.
+from its end to the seed, where both halves meet. The matrices come first, for all points at once; then the
+sweep; then one product of all λ with the derivatives of the directions in the image and the step. Between the
+way forward and the way back the points are held, 24 bytes each, and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +23,7 @@ from .rules import Rule
 from .stages import Stages
 
 _ROWS_AT_ONCE = 16384
+"""Steps whose derivative is taken together, some 300 MB where there are 362 amplitudes a point."""
 
 
 class Curves(NamedTuple):
@@ -45,19 +48,58 @@ class Curves(NamedTuple):
     backward: Tensor
 
 
+class _Made(NamedTuple):
+    """Curves, and by what their steps were chosen."""
+
+    curves: Curves
+    rule: Rule
+    stages: Stages
+
+    def again(self, steps: _Steps, image: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Take steps once more, with a graph; return where they start and how far they go, (n, 3) each."""
+        starts = self.curves.points[steps.origins].requires_grad_()
+        return starts, step * self.stages(self.rule, image, starts, steps.last, step).directions
+
+
 class _Steps(NamedTuple):
-    """All steps: from the row `origins` (n,) to the row `ends` (n,), chosen with `last` (n, 3)."""
+    """Steps from the row `origins` (n,) to the row `ends` (n,), chosen with `last` (n, 3)."""
 
     origins: Tensor
     ends: Tensor
     last: Tensor
 
+    def split(self) -> Iterator[tuple[slice, _Steps]]:
+        """Return parts of a size at which the derivatives of their directions fit in memory."""
+        for begin in range(0, len(self.ends), _ROWS_AT_ONCE):
+            part = slice(begin, begin + _ROWS_AT_ONCE)
+            yield part, _Steps(self.origins[part], self.ends[part], self.last[part])
+
 
 def attach(curves: Curves, rule: Rule, stages: Stages, seeds: Tensor, step: Tensor) -> Tensor:
     """Return the points (P, 3) with gradients in `rule.image`, `seeds` (S, 3) and `step`."""
     if torch.is_grad_enabled() and (rule.image.requires_grad or seeds.requires_grad or step.requires_grad):
-        return _Attached.apply(rule.image, seeds, step, curves, rule, stages)
+        points: Tensor = _Attached.apply(rule.image, seeds, step, _Made(curves, rule, stages))
+        return points
     return curves.points
+
+
+class _Attached(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, seeds: Tensor, step: Tensor, made: _Made) -> Tensor:
+        ctx.save_for_backward(image, step)
+        ctx.made = made
+        return made.curves.points
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        image, step = (tensor.detach() for tensor in ctx.saved_tensors)
+        made: _Made = ctx.made
+        steps = _steps(made.curves)
+        adjoint = _sweep(made.curves, steps, _slopes(made, steps, image, step), cotangents[0])
+        image.requires_grad_(ctx.needs_input_grad[0])
+        step.requires_grad_(ctx.needs_input_grad[2])
+        to_image, to_step = _collect(made, steps, image, step, adjoint)
+        return to_image, adjoint[made.curves.centres], to_step, None
 
 
 def _steps(curves: Curves) -> _Steps:
@@ -73,40 +115,16 @@ def _steps(curves: Curves) -> _Steps:
     return _Steps(origins, ends, torch.where((level.abs() == 1)[:, None], first, came))
 
 
-class _Attached(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, image: Tensor, seeds: Tensor, step: Tensor, curves: Curves, rule: Rule, stages: Stages
-    ) -> Tensor:
-        ctx.save_for_backward(image, step)
-        ctx.curves, ctx.rule, ctx.stages = curves, rule, stages
-        return curves.points
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        image, step = ctx.saved_tensors
-        curves, rule, stages = ctx.curves, ctx.rule, ctx.stages
-        steps = _steps(curves)
-        image, step = image.detach(), step.detach()
-        slopes = _slopes(rule, stages, image, curves.points, steps, step)
-        adjoint = _sweep(curves, steps, slopes, cotangents[0])
-        to_image, to_step = _collect(
-            rule, stages, image, curves.points, steps, step, adjoint, wants_image=ctx.needs_input_grad[0]
-        )
-        return to_image, adjoint[curves.centres], to_step, None, None, None
-
-
-def _slopes(rule: Rule, stages: Stages, image: Tensor, points: Tensor, steps: _Steps, step: Tensor) -> Tensor:
+def _slopes(made: _Made, steps: _Steps, image: Tensor, step: Tensor) -> Tensor:
     """Return h ∂d/∂p (n, 3, 3) of all steps."""
-    slopes = points.new_zeros(len(steps.ends), 3, 3)
-    for part in torch.arange(len(steps.ends), device=points.device).split(_ROWS_AT_ONCE):
+    slopes = made.curves.points.new_zeros(len(steps.ends), 3, 3)
+    for part, some in steps.split():
         with torch.enable_grad():
-            here = points[steps.origins[part]].requires_grad_()
-            moved = step * stages(rule, image, here, steps.last[part], step).directions
+            starts, moved = made.again(some, image, step)
             if not moved.requires_grad:  # a direction that does not change with the position
                 break
             for axis in range(3):
-                (row,) = torch.autograd.grad(moved[:, axis].sum(), here, retain_graph=axis < 2)
+                (row,) = torch.autograd.grad(moved[:, axis].sum(), starts, retain_graph=axis < 2)
                 slopes[part, axis] = row
     return slopes
 
@@ -114,42 +132,32 @@ def _slopes(rule: Rule, stages: Stages, image: Tensor, points: Tensor, steps: _S
 def _sweep(curves: Curves, steps: _Steps, slopes: Tensor, cotangent: Tensor) -> Tensor:
     """Return λ (P, 3) of all points."""
     adjoint = cotangent.clone()
-    row_of_step = torch.empty(len(adjoint), dtype=torch.int64, device=adjoint.device)
-    row_of_step[steps.ends] = torch.arange(len(steps.ends), device=adjoint.device)
-    n_onward = curves.offsets[1:] - 1 - curves.centres
-    n_back = curves.centres - curves.offsets[:-1]
-    for count, sign in ((n_onward, 1), (n_back, -1)):
-        order = count.argsort(descending=True)
-        centres, count = curves.centres[order], count[order]
-        for level in range(int(count[0]) if len(count) else 0, 0, -1):
-            ends = centres[: int((count >= level).sum())] + sign * level
+    step_of_row = torch.empty(len(adjoint), dtype=torch.int64, device=adjoint.device)
+    step_of_row[steps.ends] = torch.arange(len(steps.ends), device=adjoint.device)
+    after = curves.offsets[1:] - 1 - curves.centres
+    before = curves.centres - curves.offsets[:-1]
+    for lengths, sign in ((after, 1), (before, -1)):
+        longest_first = lengths.argsort(descending=True)
+        centres = curves.centres[longest_first]
+        reaching = len(lengths) - lengths.bincount().cumsum(0)  # half-streamlines longer than 0, 1, …
+        for level in range(len(reaching) - 1, 0, -1):
+            ends = centres[: int(reaching[level - 1])] + sign * level
             here = adjoint[ends]
-            carried = here + (here[:, None] @ slopes[row_of_step[ends]])[:, 0]
-            adjoint[ends - sign] += carried
+            adjoint[ends - sign] += here + (here[:, None] @ slopes[step_of_row[ends]])[:, 0]
     return adjoint
 
 
 def _collect(
-    rule: Rule,
-    stages: Stages,
-    image: Tensor,
-    points: Tensor,
-    steps: _Steps,
-    step: Tensor,
-    adjoint: Tensor,
-    *,
-    wants_image: bool,
-) -> tuple[Tensor | None, Tensor]:
-    """Return the gradients in the image and in the step."""
-    image = image.requires_grad_(wants_image)
-    step = step.requires_grad_()
-    wanted = (image, step) if wants_image else (step,)
-    totals = [torch.zeros_like(tensor) for tensor in wanted]
-    for part in torch.arange(len(steps.ends), device=points.device).split(_ROWS_AT_ONCE):
+    made: _Made, steps: _Steps, image: Tensor, step: Tensor, adjoint: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients in the image and in the step, where they ask for one."""
+    wanted = [leaf for leaf in (image, step) if leaf.requires_grad]
+    totals = [torch.zeros_like(leaf) for leaf in wanted]
+    for _, some in steps.split() if wanted else ():
         with torch.enable_grad():
-            here = points[steps.origins[part]]
-            moved = step * stages(rule, image, here, steps.last[part], step).directions
-            parts = torch.autograd.grad(moved, wanted, adjoint[steps.ends[part]])
-        for total, piece in zip(totals, parts, strict=True):
-            total += piece
-    return totals[0] if wants_image else None, totals[-1]
+            _, moved = made.again(some, image, step)
+            parts = torch.autograd.grad(moved, wanted, adjoint[some.ends])
+        for total, part in zip(totals, parts, strict=True):
+            total.add_(part)
+    to_step = totals.pop() if step.requires_grad else None
+    return (totals.pop() if image.requires_grad else None), to_step

@@ -10,10 +10,9 @@ from torch import Tensor
 from ...errors import InputError
 from ..streamlines import Streamlines
 from .curves_adjoint import attach
-from .dipy_batch import Limits, grow_together
+from .dipy_batch import BlockedRule, Propagation, grow_together
 from .dipy_compiled import can_compile, grow_compiled
-from .rules import Rule
-from .stages import METHODS, euler
+from .stages import METHODS
 from .stopping import Stopping
 
 
@@ -24,7 +23,7 @@ class SeededAlgorithm(Protocol):
     def default_step(self) -> float:
         """DIPY's step, mm."""
 
-    def rule(self, field: Any) -> Rule:
+    def rule(self, field: Any) -> BlockedRule:
         """Return the rule for `field`."""
 
     def seed_directions(self, field: Any, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,11 +45,11 @@ def track_dipy(
     """Return the streamlines from `seeds`, as DIPY's `deterministic_tracking` and `eudx_tracking` do.
 
     A half ends where the algorithm finds no direction, or where `stopping` says so, without the point that
-    was reached last. The second half starts from minus the first step of the first half. Streamlines with more points
-    than ⌊max_length/step⌋, or fewer than ⌊min_length/step⌋, are dropped.
+    was reached last. The second half starts from minus the first step of the first half. Streamlines with
+    more points than ⌊max_length/step⌋, or fewer than ⌊min_length/step⌋, are dropped.
 
-    Differentiable in the image of the field, the seeds and the step, with memory of the order of the points. Where
-    streamlines end is taken as it is: points keep their gradients, their number has none.
+    Differentiable in the image of the field, the seeds and the step, with memory of the order of the
+    points. Where streamlines end is taken as it is: points keep their gradients, their number has none.
 
     Parameters
     ----------
@@ -91,13 +90,11 @@ def track_dipy(
     if directions is None:
         which, directions = algorithm.seed_directions(field, seeds.detach())
     size = float(step.detach())
-    limits = Limits(int(min_length / size), int(max_length / size))
+    how = Propagation(rule, stages, stopping, step.detach(), int(min_length / size), int(max_length / size))
     with torch.no_grad():
         starts, forward = seeds[which], directions.detach().double()
-        if stages is euler and can_compile(rule, stopping, starts):
-            kept, curves = grow_compiled(rule, stopping, starts, forward, size, limits)
-        else:
-            kept, curves = grow_together(rule, stages, stopping, starts, forward, step, limits)
+        grow = grow_compiled if can_compile(how, starts) else grow_together
+        kept, curves = grow(how, starts, forward)
     points = attach(curves, rule, stages, seeds[which[kept]], step)
     return Streamlines(points, curves.offsets, which[kept])
 

@@ -8,37 +8,36 @@ from torch import Tensor
 
 from ..grid import Grid
 from .curves_adjoint import Curves
-from .dipy_batch import Limits, turned_back
+from .dipy_batch import Propagation, turned_back
 from .dipy_kernel import MAXIMUM, PEAKS, Stop, Tables, grow
 from .eudx import PeakRule
 from .maximum_direction import MaximumRule
 from .rules import Rule
+from .stages import euler
 from .stopping import BinaryStopping, Stopping, ThresholdStopping, check_shape
 
 
-def can_compile(rule: Rule, stopping: Stopping, seeds: Tensor) -> bool:
-    """Tell whether `grow_compiled` knows the rule and the criterion. Results are equal to rounding either way."""
-    known = type(rule) in (MaximumRule, PeakRule) and type(stopping) in (BinaryStopping, ThresholdStopping)
-    return known and seeds.device.type == rule.image.device.type == "cpu"
+def can_compile(how: Propagation, starts: Tensor) -> bool:
+    """Tell whether `grow_compiled` knows the rule and the criterion; results are equal to rounding."""
+    known = type(how.rule) in (MaximumRule, PeakRule) and how.stages is euler
+    known = known and type(how.stopping) in (BinaryStopping, ThresholdStopping)
+    return known and starts.device.type == how.rule.image.device.type == "cpu"
 
 
-def grow_compiled(
-    rule: Rule, stopping: Stopping, starts: Tensor, forward: Tensor, step: float, limits: Limits
-) -> tuple[Tensor, Curves]:
+def grow_compiled(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Tensor, Curves]:
     """Return which streamlines from `starts` (S, 3) along `forward` (S, 3) are kept, and these."""
-    grid = rule.grid
+    grid = how.rule.grid
     voxels, before, after = grow(
-        _tables(rule),
-        _stop(stopping, grid),
-        grid.to_voxels(starts).numpy(),
-        (forward @ grid.world_to_axes.T).numpy(),
-        (step / grid.voxel_sizes).numpy(),
-        fewest=limits.fewest,
-        most=limits.most,
+        _tables(how.rule, (how.step / grid.voxel_sizes).numpy()),
+        _stop(how.stopping, grid),
+        torch.stack([grid.to_voxels(starts), forward @ grid.world_to_axes.T], 1).numpy(),
+        fewest=how.fewest,
+        most=how.most,
+        threads=torch.get_num_threads(),
     )
     n_before, n_after = torch.from_numpy(before), torch.from_numpy(after)
     total = n_before + n_after + 1
-    kept = ((total >= limits.fewest) & (total <= limits.most)).nonzero()[:, 0]
+    kept = ((total >= how.fewest) & (total <= how.most)).nonzero()[:, 0]
     offsets = torch.cat([total.new_zeros(1), total[kept].cumsum(0)])
     centres = offsets[:-1] + n_before[kept]
     points = grid.to_world(torch.from_numpy(voxels))
@@ -50,16 +49,16 @@ def grow_compiled(
     return kept, Curves(points, offsets, centres, forward[kept], backward)
 
 
-def _tables(rule: Rule) -> Tables:
+def _tables(rule: Rule, stride: np.ndarray) -> Tables:
     image, shape = rule.image.detach().contiguous().numpy(), np.array(rule.grid.shape, dtype=np.int64)
     if isinstance(rule, MaximumRule):
         vertices, basis = (
             np.ascontiguousarray(table.detach().T.numpy()) for table in (rule.vertices, rule.basis)
         )
-        return Tables(MAXIMUM, image, shape, vertices, basis, rule.cosine, rule.threshold)
+        return Tables(MAXIMUM, image, shape, vertices, basis, rule.cosine, rule.threshold, stride)
     assert isinstance(rule, PeakRule)
     none = np.empty((3, 0)), np.empty((0, 0))
-    return Tables(PEAKS, image, shape, *none, rule.cosine, rule.least_weight)
+    return Tables(PEAKS, image, shape, *none, rule.cosine, rule.least_weight, stride)
 
 
 def _stop(stopping: Stopping, grid: Grid) -> Stop:

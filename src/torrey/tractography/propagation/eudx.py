@@ -20,10 +20,10 @@ from .rules import Heading
 class EuDX:
     """Go along the weighted mean of one peak from each of the eight voxels around.
 
-    DIPY's `eudx_tracking` (Garyfallidis, PhD thesis, Cambridge 2012): of the peaks of a voxel that are stronger than
-    `threshold` the one closest to the last direction counts, if it is within `angle` of it; its trilinear weight,
-    and the sign that points onward, make the mean. Where voxels of less than `least_weight` in all agree, the
-    streamline ends.
+    DIPY's `eudx_tracking` (Garyfallidis, PhD thesis, Cambridge 2012): of the peaks of a voxel that are
+    stronger than `threshold` the one closest to the last direction counts, if it is within `angle` of it;
+    its trilinear weight, and the sign that points onward, make the mean. Where voxels of less than
+    `least_weight` in all agree, the streamline ends.
 
     Differentiable in the peaks and in the position, wherever no voxel changes its choice.
 
@@ -66,7 +66,7 @@ class EuDX:
         return PeakRule(field.grid, image.flatten(3).flatten(0, 2), cosine, self.least_weight)
 
     def seed_directions(self, field: PeakField, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each seed (m,) as often as the nearest voxel has peaks of positive value, and these (m, 3)."""
+        """Return each seed (m,) as often as the nearest voxel has peaks above 0, and these (m, 3)."""
         sizes = torch.tensor(field.grid.shape, device=seeds.device)
         nearest = torch.minimum(field.grid.to_voxels(seeds).round().long().clamp_min(0), sizes - 1)
         voxel = nearest.unbind(-1)
@@ -88,7 +88,7 @@ class PeakRule:
     """Positions at once, so that the peaks around them, 3 MB each, stay in the cache."""
 
     def heading(self, image: Tensor, points: Tensor, references: Tensor) -> Heading:
-        """Return the interpolated peaks, on the side of `references`; amplitudes are the weights that agree."""
+        """Return the interpolated peaks, on the side of `references`; amplitudes are summed weights."""
         last = normalize(references @ self.grid.world_to_axes.T.to(points), dim=-1)
         rows, weights = self._corners(points)
         peaks = image.index_select(0, rows.flatten()).view(len(points), 8, -1, 3)

@@ -1,4 +1,4 @@
-"""`MaximumDirection`: go along the largest of many amplitudes; `SoftMaximumDirection`: along their soft maximum."""
+"""`MaximumDirection`: go along the largest of many amplitudes; its soft version."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .rules import Heading
 class MaximumDirection:
     """Go along the vertex of a hemisphere at which the orientation distribution is largest, within a cone.
 
-    DIPY's `deterministic_tracking(sh=...)`: harmonics are interpolated trilinearly and evaluated at the vertices, which
-    are fixed in the axes of the image; amplitudes below `threshold` times the largest do not count; among vertices at
-    less than `angle` from the last direction the largest amplitude wins.
+    DIPY's `deterministic_tracking(sh=...)`: harmonics are interpolated trilinearly and evaluated at the
+    vertices, which are fixed in the axes of the image; amplitudes below `threshold` times the largest do
+    not count; among vertices at less than `angle` from the last direction the largest amplitude wins.
 
     An argmax over vertices has no gradient with respect to the field: small changes leave it where it is.
     `SoftMaximumDirection` has one, and this as its limit.
@@ -59,7 +59,7 @@ class MaximumDirection:
         return MaximumRule(*_sampled(field, self.vertices), _cosine(self.angle), self.threshold)
 
     def seed_directions(self, field: SHField, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the seeds (m,) that have a direction, and the vertex (m, 3) of the largest amplitude there."""
+        """Return the seeds (m,) that have a direction, and the vertices (m, 3) of the largest amplitude."""
         return _strongest(field, self.vertices, seeds)
 
 
@@ -67,14 +67,16 @@ class MaximumDirection:
 class SoftMaximumDirection:
     """Go along the mean of the vertices within a cone, weighted by a softmax of their amplitudes.
 
-    d = normalise(Σₖ wₖ sₖ vₖ), w = softmax(amplitude/`temperature`) over the vertices within the cone, sₖ = ±1 the side of
-    the last direction. As the temperature goes to 0 this is `MaximumDirection`; it ends where that ends. Unlike it,
-    it is differentiable in the coefficients and the position, wherever no vertex enters or leaves the cone.
+    d = normalise(Σₖ wₖ sₖ vₖ), w = softmax(amplitude/`temperature`) over the vertices within the cone, sₖ =
+    ±1 the side of the last direction. As the temperature goes to 0 this is `MaximumDirection`; it ends
+    where that ends. Unlike it, it is differentiable in the coefficients and the position, wherever no
+    vertex enters or leaves the cone.
 
     Parameters
     ----------
     temperature : float
-        In units of the amplitudes. Vertices whose amplitude is less than the largest by a few temperatures do not count.
+        In units of the amplitudes. Vertices whose amplitude is less than the largest by a few temperatures
+        do not count.
     vertices, angle, threshold
         As in `MaximumDirection`.
     """
@@ -98,7 +100,7 @@ class SoftMaximumDirection:
         return SoftMaximumRule(*sampled, _cosine(self.angle), self.threshold, self.temperature)
 
     def seed_directions(self, field: SHField, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the seeds (m,) that have a direction, and the vertex (m, 3) of the largest amplitude there."""
+        """Return the seeds (m,) that have a direction, and the vertices (m, 3) of the largest amplitude."""
         return _strongest(field, self.vertices, seeds)
 
 

@@ -1,10 +1,11 @@
 """How a step is made of the directions of a rule: Euler's and the classical Runge–Kutta's.
 
-DIPY has Euler's only. The stages of `rk4` are chosen as MRtrix does: the second and third with the direction in
-which the streamline came, the fourth with the mean of these two. Their weighted mean is not normalised, as in scilpy and
-other than in MRtrix: a step is the chord, a little shorter than `step` in a bend, and the error is of fourth order. With
-steps of fixed length it would be of second order along the curve. A stage without a direction ends the streamline before
-the step, and each keeps to the angle of the algorithm, by which DIPY's algorithms choose a peak.
+DIPY has Euler's only. The stages of `rk4` are chosen as MRtrix does: the second and third with the
+direction in which the streamline came, the fourth with the mean of these two. Their weighted mean is not
+normalised, as in scilpy and other than in MRtrix: a step is the chord, a little shorter than `step` in a
+bend, and the error is of fourth order; steps of fixed length would make it of second order along the
+curve. A stage without a direction ends the streamline before the step, and each keeps to the angle of the
+algorithm, by which DIPY's algorithms choose a peak.
 """
 
 from __future__ import annotations
