@@ -133,7 +133,7 @@ def test_central_differences(name, method):
         "peaks": (peak_field(FRAME), EuDX()),
     }[name]
     stopping = ThresholdStopping(torch.from_numpy(strength()), 0.05)
-    starts = torch.from_numpy(seeds(FRAME, 15))
+    starts = torch.from_numpy(seeds(FRAME, 8))
     which, directions = algorithm.seed_directions(field, starts)
     leaves = [getattr(field, name).clone(), starts[which], torch.tensor(0.31, dtype=torch.float64)]
     for leaf in leaves:
@@ -149,7 +149,7 @@ def test_central_differences(name, method):
             step=step,
             method=method,
             min_length=0.0,
-            max_length=10.0,
+            max_length=60.0,
         )
 
     tracks = run(*leaves)
@@ -219,7 +219,7 @@ def test_compiled_streamlines_are_those_of_the_batch(field, algorithm, kind):
     which, directions = algorithm.seed_directions(field, torch.from_numpy(seeds(FRAME, 60)))
     starts = torch.from_numpy(seeds(FRAME, 60))[which]
     step = torch.tensor(0.5, dtype=torch.float64)
-    how = Propagation(algorithm.rule(field), euler, stopping, step, fewest=5, most=60)
+    how = Propagation(algorithm.rule(field), euler, stopping, step, fewest=20, most=40)
     assert can_compile(how, starts)
     kept, batch = grow_together(how, starts, directions)
     kept_too, compiled = grow_compiled(how, starts, directions)
