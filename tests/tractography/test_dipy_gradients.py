@@ -12,7 +12,9 @@ from torrey.tractography.fields import PeakField
 from torrey.tractography.propagation import (
     BinaryStopping,
     EuDX,
+    Euler,
     MaximumDirection,
+    RungeKutta,
     SoftMaximumDirection,
     ThresholdStopping,
     track_dipy,
@@ -82,7 +84,7 @@ def test_circles_and_helices_have_their_exact_sensitivities(pitch):
         algorithm=EuDX(angle=89.0),
         stopping=half(field),
         step=0.2,
-        method="rk4",
+        method=RungeKutta(),
     )
     points = tracks[0]
     at_seed = int((points.detach() - seed.detach()).norm(dim=1).argmin())
@@ -106,7 +108,7 @@ def test_circles_and_helices_have_their_exact_sensitivities(pitch):
 def test_orders_of_convergence():
     """Halving the step of a circle divides Euler's error by 2 and Runge–Kutta's by 16."""
     field = swirl()
-    for method, order in (("euler", 1), ("rk4", 4)):
+    for method, order in ((Euler(), 1), (RungeKutta(), 4)):
         errors = []
         for step in (0.4, 0.2):
             tracks = track_dipy(
@@ -125,7 +127,7 @@ def test_orders_of_convergence():
         assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.1)
 
 
-@pytest.mark.parametrize("method", ["euler", "rk4"])
+@pytest.mark.parametrize("method", [Euler(), RungeKutta()])
 @pytest.mark.parametrize("name", ["coefficients", "peaks"])
 def test_central_differences(name, method):
     field, algorithm = {
@@ -237,7 +239,7 @@ def test_compiled_streamlines_are_those_of_the_batch(field, algorithm, kind):
         ({"min_length": 5.0, "max_length": 1.0}, "lengths are 5.0 to 1.0 mm"),
         ({"directions": torch.ones(5, 3)}, "direction 0 has length 1.73205; expected unit vectors"),
         ({"directions": torch.ones(4, 3)}, r"directions have shape \(4, 3\); expected \(5, 3\)"),
-        ({"method": "heun"}, "method is 'heun'; expected one of euler, rk4"),
+        ({"method": "heun"}, r"method is 'heun'; expected Euler\(\) or RungeKutta\(\)"),
         ({"stopping": BinaryStopping(torch.ones(2, 2, 2))}, "the image to stop by has shape"),
         ({"algorithm": EuDX()}, "field is a SHField; expected a PeakField for EuDX"),
     ],

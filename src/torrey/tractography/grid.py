@@ -45,7 +45,8 @@ class Grid:
     @cached_property
     def world_to_voxel(self) -> Tensor:
         """(4, 4) inverse of `affine`."""
-        return torch.linalg.inv(self.affine)
+        inverse: Tensor = torch.linalg.inv(self.affine)
+        return inverse
 
     @property
     def n_voxels(self) -> int:
@@ -55,7 +56,8 @@ class Grid:
     @property
     def voxel_sizes(self) -> Tensor:
         """(3,) edge lengths of a voxel, mm."""
-        return self.affine[:3, :3].norm(dim=0)
+        sizes: Tensor = self.affine[:3, :3].norm(dim=0)
+        return sizes
 
     @property
     def voxel_size(self) -> float:

@@ -1,7 +1,8 @@
 """Real spherical harmonics of even degree, in the basis and order that MRtrix writes (`tournier07`).
 
-Coefficient l(l+1)/2 + m holds Y_lm, orthonormal on the sphere: √2 P_lm cos mφ for m > 0, √2 P_l|m| sin |m|φ for
-m < 0, with the Condon–Shortley phase (−1)^m in P (Tournier et al., NeuroImage 2007). Directions are in world axes.
+Coefficient l(l+1)/2 + m holds Y_lm, orthonormal on the sphere: √2 P_lm cos mφ for m > 0, √2 P_l|m| sin |m|φ
+for m < 0, with the Condon–Shortley phase (−1)^m in P (Tournier et al., NeuroImage 2007). Directions are in
+world axes.
 """
 
 from __future__ import annotations

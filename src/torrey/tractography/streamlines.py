@@ -85,7 +85,8 @@ class Streamlines:
         within = self.owners[1:] == self.owners[:-1]
         pieces = self.points.diff(dim=0)[within].norm(dim=1)
         zeros = pieces.new_zeros(len(self))
-        return zeros.index_add(0, self.owners[1:][within], pieces)
+        lengths: Tensor = zeros.index_add(0, self.owners[1:][within], pieces)
+        return lengths
 
     @property
     def ends(self) -> Tensor:

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .rules import Rule
-from .stages import Stages
+from .stages import DipyRule, Stages
 
 _ROWS_AT_ONCE = 16384
 """Steps whose derivative is taken together, some 300 MB where there are 362 amplitudes a point."""
@@ -52,7 +51,7 @@ class _Made(NamedTuple):
     """Curves, and by what their steps were chosen."""
 
     curves: Curves
-    rule: Rule
+    rule: DipyRule
     stages: Stages
 
     def again(self, steps: _Steps, image: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +74,7 @@ class _Steps(NamedTuple):
             yield part, _Steps(self.origins[part], self.ends[part], self.last[part])
 
 
-def attach(curves: Curves, rule: Rule, stages: Stages, seeds: Tensor, step: Tensor) -> Tensor:
+def attach(curves: Curves, rule: DipyRule, stages: Stages, seeds: Tensor, step: Tensor) -> Tensor:
     """Return the points (P, 3) with gradients in `rule.image`, `seeds` (S, 3) and `step`."""
     if torch.is_grad_enabled() and (rule.image.requires_grad or seeds.requires_grad or step.requires_grad):
         points: Tensor = _Attached.apply(rule.image, seeds, step, _Made(curves, rule, stages))

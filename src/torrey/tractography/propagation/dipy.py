@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,9 +10,10 @@ from torch import Tensor
 from ...errors import InputError
 from ..streamlines import Streamlines
 from .curves_adjoint import attach
-from .dipy_batch import BlockedRule, Propagation, grow_together
+from .dipy_batch import Propagation, grow_together
 from .dipy_compiled import can_compile, grow_compiled
-from .stages import METHODS
+from .stages import STAGES, DipyRule
+from .stepping import Euler, Method
 from .stopping import Stopping
 
 
@@ -23,7 +24,7 @@ class SeededAlgorithm(Protocol):
     def default_step(self) -> float:
         """DIPY's step, mm."""
 
-    def rule(self, field: Any) -> BlockedRule:
+    def rule(self, field: Any) -> DipyRule:
         """Return the rule for `field`."""
 
     def seed_directions(self, field: Any, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,7 +39,7 @@ def track_dipy(
     algorithm: SeededAlgorithm,
     stopping: Stopping,
     step: float | Tensor | None = None,
-    method: Literal["euler", "rk4"] = "euler",
+    method: Method = Euler(),  # noqa: B008, a frozen value
     min_length: float = 2.0,
     max_length: float = 500.0,
 ) -> Streamlines:
@@ -66,8 +67,9 @@ def track_dipy(
         Where streamlines end.
     step : float or Tensor, optional
         mm. By default the algorithm's in DIPY: 0.2, EuDX 0.5.
-    method : {"euler", "rk4"}
-        DIPY has Euler's. See `torrey.tractography.propagation.stages`.
+    method : Euler or RungeKutta
+        DIPY has Euler's. The mean of Runge–Kutta's stages is not normalised here: steps are chords, the error is of
+        fourth order, and every stage keeps to the angle of the algorithm.
     min_length, max_length : float
         mm.
 
@@ -83,9 +85,9 @@ def track_dipy(
     """
     step = torch.as_tensor(algorithm.default_step if step is None else step, dtype=torch.float64)
     _check(seeds, directions, step, min_length, max_length)
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    rule, stages, seeds = algorithm.rule(field), METHODS[method], seeds.double()
+    if type(method) not in STAGES:
+        raise InputError(f"method is {method!r}; expected Euler() or RungeKutta()")
+    rule, stages, seeds = algorithm.rule(field), STAGES[type(method)], seeds.double()
     which = torch.arange(len(seeds), device=seeds.device)
     if directions is None:
         which, directions = algorithm.seed_directions(field, seeds.detach())

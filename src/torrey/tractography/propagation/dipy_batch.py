@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,23 +10,14 @@ from torch.nn.functional import normalize
 
 from ..grid import Grid
 from .curves_adjoint import Curves
-from .rules import Rule
-from .stages import Stages
+from .stages import DipyRule, Stages
 from .stopping import Stopping
-
-
-class BlockedRule(Rule, Protocol):
-    """A rule that says how many positions to ask for at once, so that what they need stays in the cache."""
-
-    @property
-    def rows_at_once(self) -> int:
-        """Positions."""
 
 
 class Propagation(NamedTuple):
     """How streamlines go on, where they end, and how few and how many points they may have."""
 
-    rule: BlockedRule
+    rule: DipyRule
     stages: Stages
     stopping: Stopping
     step: Tensor

@@ -10,16 +10,15 @@ from ..grid import Grid
 from .curves_adjoint import Curves
 from .dipy_batch import Propagation, turned_back
 from .dipy_kernel import MAXIMUM, PEAKS, Stop, Tables, grow
-from .eudx import PeakRule
+from .eudx import NeighbourRule
 from .maximum_direction import MaximumRule
-from .rules import Rule
-from .stages import euler
+from .stages import DipyRule, euler
 from .stopping import BinaryStopping, Stopping, ThresholdStopping, check_shape
 
 
 def can_compile(how: Propagation, starts: Tensor) -> bool:
     """Tell whether `grow_compiled` knows the rule and the criterion; results are equal to rounding."""
-    known = type(how.rule) in (MaximumRule, PeakRule) and how.stages is euler
+    known = type(how.rule) in (MaximumRule, NeighbourRule) and how.stages is euler
     known = known and type(how.stopping) in (BinaryStopping, ThresholdStopping)
     return known and starts.device.type == how.rule.image.device.type == "cpu"
 
@@ -49,14 +48,14 @@ def grow_compiled(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Te
     return kept, Curves(points, offsets, centres, forward[kept], backward)
 
 
-def _tables(rule: Rule, stride: np.ndarray) -> Tables:
+def _tables(rule: DipyRule, stride: np.ndarray) -> Tables:
     image, shape = rule.image.detach().contiguous().numpy(), np.array(rule.grid.shape, dtype=np.int64)
     if isinstance(rule, MaximumRule):
         vertices, basis = (
             np.ascontiguousarray(table.detach().T.numpy()) for table in (rule.vertices, rule.basis)
         )
         return Tables(MAXIMUM, image, shape, vertices, basis, rule.cosine, rule.threshold, stride)
-    assert isinstance(rule, PeakRule)
+    assert isinstance(rule, NeighbourRule)
     none = np.empty((3, 0)), np.empty((0, 0))
     return Tables(PEAKS, image, shape, *none, rule.cosine, rule.least_weight, stride)
 

@@ -50,7 +50,7 @@ class EuDX:
                 f"least_weight is {self.least_weight}; expected a sum of weights above 0, at most 1"
             )
 
-    def rule(self, field: object) -> PeakRule:
+    def rule(self, field: object) -> NeighbourRule:
         """Return the rule for a `PeakField`, whose values only decide which peaks count."""
         if not isinstance(field, PeakField):
             raise InputError(f"field is a {type(field).__name__}; expected a PeakField for EuDX")
@@ -63,7 +63,7 @@ class EuDX:
         counts = (field.values > self.threshold).cummin(-1).values
         image = torch.where(counts[..., None], peaks, 0.0)
         cosine = math.cos(math.radians(self.angle))
-        return PeakRule(field.grid, image.flatten(3).flatten(0, 2), cosine, self.least_weight)
+        return NeighbourRule(field.grid, image.flatten(3).flatten(0, 2), cosine, self.least_weight)
 
     def seed_directions(self, field: PeakField, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Return each seed (m,) as often as the nearest voxel has peaks above 0, and these (m, 3)."""
@@ -76,7 +76,7 @@ class EuDX:
 
 
 @dataclass(frozen=True, eq=False)
-class PeakRule:
+class NeighbourRule:
     """Peaks `image` (V, 3 K) in the axes of the image, zero where they do not count."""
 
     grid: Grid

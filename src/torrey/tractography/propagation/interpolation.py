@@ -7,13 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..grid import Grid
-
-
-def inside(grid: Grid, points: Tensor) -> Tensor:
-    """Tell (n,) which `points` (n, 3) in mm lie within half a voxel of a voxel's centre on each axis."""
-    voxels = grid.to_voxels(points)
-    sizes = torch.tensor(grid.shape, device=points.device, dtype=points.dtype)
-    return ((voxels > -0.5) & (voxels < sizes - 0.5)).all(-1)
+from ..regions import Region
 
 
 def corners(grid: Grid, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +35,6 @@ def interpolate(image: Tensor, grid: Grid, points: Tensor) -> Tensor:
     return functional.embedding_bag(rows, image, per_sample_weights=weights.to(image.dtype), mode="sum")
 
 
-def occupied(image: Tensor) -> Tensor:
-    """Tell (V,) which voxels of a flat image hold something: MRtrix leaves the image where all is zero."""
-    return (image.detach() != 0).any(-1)
+def support(image: Tensor, grid: Grid) -> Region:
+    """Return where a flat image (V, C) holds something: MRtrix takes voxels that are all zero as outside."""
+    return Region((image.detach() != 0).any(-1).view(grid.shape), grid.affine)

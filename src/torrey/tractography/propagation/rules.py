@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..grid import Grid
+from ..regions import Region
 
 
 class Heading(NamedTuple):
@@ -35,8 +35,8 @@ class Rule(Protocol):
     """
 
     @property
-    def grid(self) -> Grid:
-        """The voxels."""
+    def support(self) -> Region:
+        """Where the field is known."""
 
     @property
     def image(self) -> Tensor:
