@@ -208,7 +208,7 @@ def test_a_maximum_direction_moves_with_its_seed_and_step():
     expected[:, 0] = tracks.n_points
     torch.testing.assert_close(to_seeds, expected)
     moved = (tracks.points - starts[tracks.seed_indices[tracks.owners]])[:, 0].sum()
-    assert float(to_step) == pytest.approx(float(moved) / 0.2, rel=1e-10)
+    assert float(to_step) == pytest.approx(float(moved.detach()) / 0.2, rel=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def track_dipy(
     step : float or Tensor, optional
         mm. By default the algorithm's in DIPY: 0.2, EuDX 0.5.
     method : Euler or RungeKutta
-        DIPY has Euler's. The mean of Runge–Kutta's stages is not normalised here: steps are chords, the error is of
-        fourth order, and every stage keeps to the angle of the algorithm.
+        DIPY has Euler's. The mean of Runge–Kutta's stages is not normalised here: steps are chords and the
+        error is of fourth order. Every stage keeps to the angle of the algorithm.
     min_length, max_length : float
         mm.
 

@@ -144,11 +144,13 @@ def _maximum(
     """Turn `last` to the vertex of the largest amplitude within the cone about it."""
     if not _within(tables.shape, here):
         return False
+    rows, weights = np.empty(8, np.int64), np.empty(8)
+    _corners(tables.shape, here, True, rows, weights)
     coefficients[:] = 0.0
     for corner in range(8):
-        row, weight = _corner(tables.shape, here, corner, True)
+        row, weight = tables.image[rows[corner]], weights[corner]
         for j in range(len(coefficients)):
-            coefficients[j] += weight * tables.image[row, j]
+            coefficients[j] += weight * row[j]
     amplitudes[:] = 0.0
     for j in range(len(coefficients)):
         row_of_basis, coefficient = tables.basis[j], coefficients[j]
@@ -172,22 +174,23 @@ def _maximum(
 @njit(cache=True)
 def _peaks(tables: Tables, here: np.ndarray, last: np.ndarray) -> bool:
     """Turn `last` to the mean of the peaks around that are closest to it."""
+    rows, weights = np.empty(8, np.int64), np.empty(8)
+    _corners(tables.shape, here, False, rows, weights)
     total, x, y, z = 0.0, 0.0, 0.0, 0.0
     for corner in range(8):
-        row, weight = _corner(tables.shape, here, corner, False)
+        peaks = tables.image[rows[corner]]
         closest, best = 0.0, 0
-        for k in range(0, tables.image.shape[1], 3):
-            peak = tables.image[row, k : k + 3]
-            along = peak[0] * last[0] + peak[1] * last[1] + peak[2] * last[2]
+        for k in range(0, len(peaks), 3):
+            along = peaks[k] * last[0] + peaks[k + 1] * last[1] + peaks[k + 2] * last[2]
             if abs(along) > abs(closest):
                 closest, best = along, k
         if closest == 0.0 or abs(closest) < tables.cosine:
             continue
-        total += weight
-        signed = math.copysign(weight, closest)
-        x += signed * tables.image[row, best]
-        y += signed * tables.image[row, best + 1]
-        z += signed * tables.image[row, best + 2]
+        total += weights[corner]
+        signed = math.copysign(weights[corner], closest)
+        x += signed * peaks[best]
+        y += signed * peaks[best + 1]
+        z += signed * peaks[best + 2]
     length = math.sqrt(x * x + y * y + z * z)
     if total < tables.least or length == 0.0:
         return False
@@ -204,10 +207,11 @@ def _goes_on(stop: Stop, shape: np.ndarray, here: np.ndarray) -> bool:
         return bool(stop.image[(x * shape[1] + y) * shape[2] + z] > stop.threshold)
     if not _within(shape, here):
         return False
+    rows, weights = np.empty(8, np.int64), np.empty(8)
+    _corners(shape, here, True, rows, weights)
     value = 0.0
     for corner in range(8):
-        row, weight = _corner(shape, here, corner, True)
-        value += weight * stop.image[row]
+        value += weights[corner] * stop.image[rows[corner]]
     return bool(value > stop.threshold)
 
 
@@ -219,21 +223,34 @@ def _within(shape: np.ndarray, here: np.ndarray) -> bool:
     return inside
 
 
+@njit(cache=True, inline="always")
+def _axis(x: float, size: int, extend: bool) -> tuple[int, int, float, float]:
+    """Return the voxels below and above on one axis and their weights; outside, the image `extend`s or weighs 0."""
+    lower = math.floor(x)
+    low, high = int(lower), int(lower) + 1
+    above = x - lower
+    below = 1.0 - above
+    if low < 0:
+        low, below = 0, below if extend else 0.0
+    if high < 0:
+        high, above = 0, above if extend else 0.0
+    if low >= size:
+        low, below = size - 1, below if extend else 0.0
+    if high >= size:
+        high, above = size - 1, above if extend else 0.0
+    return low, high, below, above
+
+
 @njit(cache=True)
-def _corner(shape: np.ndarray, here: np.ndarray, corner: int, extend: bool) -> tuple[int, float]:
-    """Return row and weight of one of eight voxels; outside, the image `extend`s or weighs nothing."""
-    row, weight = 0, 1.0
-    for i in range(3):
-        lower = math.floor(here[i])
-        upper = here[i] - lower
-        index = int(lower)
-        if (corner >> (2 - i)) & 1:
-            index += 1
-            weight *= upper
-        else:
-            weight *= 1.0 - upper
-        inside = min(max(index, 0), shape[i] - 1)
-        if inside != index and not extend:
-            weight = 0.0
-        row = row * shape[i] + inside
-    return row, weight
+def _corners(shape: np.ndarray, here: np.ndarray, extend: bool, rows: np.ndarray, weights: np.ndarray) -> None:
+    """Fill the rows (8,) and weights (8,) of the voxels around a position."""
+    x0, x1, u0, u1 = _axis(here[0], shape[0], extend)
+    y0, y1, v0, v1 = _axis(here[1], shape[1], extend)
+    z0, z1, w0, w1 = _axis(here[2], shape[2], extend)
+    corner = 0
+    for x, u in ((x0, u0), (x1, u1)):
+        for y, v in ((y0, v0), (y1, v1)):
+            row = (x * shape[1] + y) * shape[2]
+            rows[corner], weights[corner] = row + z0, u * v * w0
+            rows[corner + 1], weights[corner + 1] = row + z1, u * v * w1
+            corner += 2
