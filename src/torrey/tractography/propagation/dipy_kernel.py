@@ -62,6 +62,15 @@ class Stop(NamedTuple):
     nearest: bool
 
 
+class _Work(NamedTuple):
+    """Room for what is computed at a position: eight voxels, coefficients and amplitudes."""
+
+    rows: np.ndarray
+    weights: np.ndarray
+    coefficients: np.ndarray
+    amplitudes: np.ndarray
+
+
 def grow(
     tables: Tables, stop: Stop, starts: np.ndarray, *, fewest: int, most: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,32 +128,35 @@ def _grow(tables: Tables, stop: Stop, starts: np.ndarray, room: np.ndarray, coun
 def _half(tables: Tables, stop: Stop, points: np.ndarray, last: np.ndarray, sign: int) -> int:
     """Fill the rows of `points` before or after the middle one; return how many."""
     middle = len(points) // 2
-    coefficients = np.empty(tables.image.shape[1])
-    amplitudes = np.empty(tables.vertices.shape[1])
+    work = _Work(
+        np.empty(8, np.int64),
+        np.empty(8),
+        np.empty(tables.image.shape[1]),
+        np.empty(tables.vertices.shape[1]),
+    )
     for level in range(middle):
         here = points[middle + sign * level]
         if tables.kind == MAXIMUM:
-            found = _maximum(tables, here, last, coefficients, amplitudes)
+            found = _maximum(tables, here, last, work)
         else:
-            found = _peaks(tables, here, last)
+            found = _peaks(tables, here, last, work)
         if not found:
             return level
         there = points[middle + sign * (level + 1)]
         for i in range(3):
             there[i] = here[i] + last[i] * tables.stride[i]
-        if not _goes_on(stop, tables.shape, there):
+        if not _goes_on(stop, tables.shape, there, work):
             return level
     return middle
 
 
 @njit(cache=True)
-def _maximum(
-    tables: Tables, here: np.ndarray, last: np.ndarray, coefficients: np.ndarray, amplitudes: np.ndarray
-) -> bool:
+def _maximum(tables: Tables, here: np.ndarray, last: np.ndarray, work: _Work) -> bool:
     """Turn `last` to the vertex of the largest amplitude within the cone about it."""
     if not _within(tables.shape, here):
         return False
-    rows, weights = np.empty(8, np.int64), np.empty(8)
+    rows, weights = work.rows, work.weights
+    coefficients, amplitudes = work.coefficients, work.amplitudes
     _corners(tables.shape, here, True, rows, weights)
     coefficients[:] = 0.0
     for corner in range(8):
@@ -172,9 +184,9 @@ def _maximum(
 
 
 @njit(cache=True)
-def _peaks(tables: Tables, here: np.ndarray, last: np.ndarray) -> bool:
+def _peaks(tables: Tables, here: np.ndarray, last: np.ndarray, work: _Work) -> bool:
     """Turn `last` to the mean of the peaks around that are closest to it."""
-    rows, weights = np.empty(8, np.int64), np.empty(8)
+    rows, weights = work.rows, work.weights
     _corners(tables.shape, here, False, rows, weights)
     total, x, y, z = 0.0, 0.0, 0.0, 0.0
     for corner in range(8):
@@ -199,7 +211,7 @@ def _peaks(tables: Tables, here: np.ndarray, last: np.ndarray) -> bool:
 
 
 @njit(cache=True)
-def _goes_on(stop: Stop, shape: np.ndarray, here: np.ndarray) -> bool:
+def _goes_on(stop: Stop, shape: np.ndarray, here: np.ndarray, work: _Work) -> bool:
     if stop.nearest:
         x, y, z = round(here[0]), round(here[1]), round(here[2])
         if min(x, y, z) < 0 or x >= shape[0] or y >= shape[1] or z >= shape[2]:
@@ -207,7 +219,7 @@ def _goes_on(stop: Stop, shape: np.ndarray, here: np.ndarray) -> bool:
         return bool(stop.image[(x * shape[1] + y) * shape[2] + z] > stop.threshold)
     if not _within(shape, here):
         return False
-    rows, weights = np.empty(8, np.int64), np.empty(8)
+    rows, weights = work.rows, work.weights
     _corners(shape, here, True, rows, weights)
     value = 0.0
     for corner in range(8):
@@ -225,7 +237,7 @@ def _within(shape: np.ndarray, here: np.ndarray) -> bool:
 
 @njit(cache=True, inline="always")
 def _axis(x: float, size: int, extend: bool) -> tuple[int, int, float, float]:
-    """Return the voxels below and above on one axis and their weights; outside, the image `extend`s or weighs 0."""
+    """Return the voxels on both sides and their weights; outside, the image `extend`s or weighs nothing."""
     lower = math.floor(x)
     low, high = int(lower), int(lower) + 1
     above = x - lower
@@ -242,7 +254,9 @@ def _axis(x: float, size: int, extend: bool) -> tuple[int, int, float, float]:
 
 
 @njit(cache=True)
-def _corners(shape: np.ndarray, here: np.ndarray, extend: bool, rows: np.ndarray, weights: np.ndarray) -> None:
+def _corners(
+    shape: np.ndarray, here: np.ndarray, extend: bool, rows: np.ndarray, weights: np.ndarray
+) -> None:
     """Fill the rows (8,) and weights (8,) of the voxels around a position."""
     x0, x1, u0, u1 = _axis(here[0], shape[0], extend)
     y0, y1, v0, v1 = _axis(here[1], shape[1], extend)
