@@ -64,6 +64,18 @@ class Grid:
         """Geometric mean of the edge lengths, mm, in which MRtrix counts its default steps and lengths."""
         return float(self.voxel_sizes.prod() ** (1 / 3))
 
+    @cached_property
+    def axes(self) -> Tensor:
+        """(3, 3) unit vectors along the axes of the image, in world axes, as columns."""
+        axes: Tensor = self.affine[:3, :3] / self.voxel_sizes
+        return axes
+
+    @cached_property
+    def world_to_axes(self) -> Tensor:
+        """(3, 3) inverse of `axes`."""
+        inverse: Tensor = torch.linalg.inv(self.axes)
+        return inverse
+
     def to_voxels(self, points: Tensor) -> Tensor:
         """Return voxel coordinates (..., 3) of `points` (..., 3) in mm."""
         return _apply(self.world_to_voxel, points)

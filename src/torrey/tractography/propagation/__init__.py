@@ -1,18 +1,28 @@
 """Streamlines that follow a field, with gradients."""
 
+from .dipy import track_dipy
+from .eudx import EuDX
+from .maximum_direction import MaximumDirection, SoftMaximumDirection
 from .propagate import propagate
 from .sd_stream import SDStream
 from .stepping import Euler, RungeKutta
+from .stopping import BinaryStopping, ThresholdStopping
 from .survival import end_chances, expected_lengths, survival
 from .tensor_det import TensorDet
 
 __all__ = [
+    "BinaryStopping",
+    "EuDX",
     "Euler",
+    "MaximumDirection",
     "RungeKutta",
     "SDStream",
+    "SoftMaximumDirection",
     "TensorDet",
+    "ThresholdStopping",
     "end_chances",
     "expected_lengths",
     "propagate",
     "survival",
+    "track_dipy",
 ]
