@@ -31,7 +31,7 @@ from scipy.spatial import cKDTree
 
 from common import Report, peak_memory
 from torrey.tractography import Streamlines
-from torrey.tractography.connectome import (
+from torrey.tractography.connectomics import (
     EndVoxels,
     ForwardSearch,
     RadialSearch,

@@ -1,41 +1,16 @@
 """`torrey connectome`: its matrix by hand-counted streamlines, and what it says of bad input."""
 
-import sys
-import types
-
 import nibabel
 import numpy as np
 import pytest
-import torch
 from nibabel.streamlines import TckFile, Tractogram
 
 from torrey.cli import main
-from torrey.errors import FileError
-from torrey.tractography import Grid, Streamlines
 
 LABELS = np.array([[[1, 0, 0, 2, 0, 3]]], dtype=np.int16)
 AFFINE = np.diag([2.0, 2, 2, 1])
 CURVES = [[0.0, 6], [0, 4.5], [10, 6], [0.5, 0], [30, 40]]
 """First and last z of streamlines along z, mm, where voxels of labels are centred at 0, 6 and 10."""
-
-
-@pytest.fixture(autouse=True)
-def readers(monkeypatch):
-    """Stand in for the readers of files."""
-
-    def read_tractogram(path):
-        if not path.exists():
-            raise FileError(f"{path}: no such file")
-        return Streamlines.from_list([torch.tensor(c) for c in nibabel.streamlines.load(path).streamlines])
-
-    def read_image(path):
-        image = nibabel.load(path)
-        return torch.from_numpy(image.get_fdata()), Grid(image.shape, torch.from_numpy(image.affine))
-
-    files, orientation = types.ModuleType("files"), types.ModuleType("orientation")
-    files.read_tractogram, orientation.read_image = read_tractogram, read_image
-    monkeypatch.setitem(sys.modules, "torrey.tractography.files", files)
-    monkeypatch.setitem(sys.modules, "torrey.tractography.orientation", orientation)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from connectome_cases import case, oracle
 
 from torrey.errors import InputError
 from torrey.tractography import Streamlines
-from torrey.tractography.connectome import (
+from torrey.tractography.connectomics import (
     EndVoxels,
     ForwardSearch,
     KnownNodes,

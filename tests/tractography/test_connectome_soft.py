@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from torrey.errors import InputError
 from torrey.tractography import Streamlines
-from torrey.tractography.connectome import RadialSearch, connectome, soft_assignment, soft_connectome
+from torrey.tractography.connectomics import RadialSearch, connectome, soft_assignment, soft_connectome
 
 SHEARED = torch.tensor(
     [[2.0, 0.9, 0, 3], [0, 1.5, -0.8, 1], [0.3, 0, 2.5, -2], [0, 0, 0, 1]], dtype=torch.float64

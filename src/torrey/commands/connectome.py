@@ -11,7 +11,7 @@ from ..terminal import Output, working
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..tractography.connectome import Assignment
+    from ..tractography.connectomics import Assignment
 
 
 def connectome(
@@ -75,7 +75,7 @@ def connectome(
         )
     rule = _rule(assignment, distance)
     from ..acquisition.text import format_number, naming, write_text
-    from ..tractography import connectome as edges
+    from ..tractography import connectomics as edges
     from ..tractography.files import read_tractogram
     from ..tractography.orientation import read_image
 
@@ -109,7 +109,7 @@ def connectome(
 
 
 def _rule(name: str, distance: float | None) -> Assignment:
-    from ..tractography.connectome import EndVoxels, ForwardSearch, RadialSearch, ReverseSearch
+    from ..tractography.connectomics import EndVoxels, ForwardSearch, RadialSearch, ReverseSearch
 
     if name == "end":
         if distance is not None:

@@ -65,12 +65,10 @@ def grow(
         rejected=torch.zeros_like(origin, dtype=torch.bool),
     )
     forward = _half(rule, method, starts, headings, grown, step=step, limits=limits)
-    if unidirectional:
-        n_before, halves = torch.zeros_like(origin), ((1, forward),)
-    else:
-        n_before = grown.counts - 1
-        backward = _half(rule, method, starts, -headings, grown, step=step, limits=limits)
-        halves = ((-1, forward), (1, backward))
+    n_before = torch.zeros_like(origin) if unidirectional else grown.counts - 1
+    halves = [(1 if unidirectional else -1, forward)]
+    if not unidirectional:
+        halves.append((1, _half(rule, method, starts, -headings, grown, step=step, limits=limits)))
 
     kept = ~grown.rejected & (grown.counts >= limits.least_points) & grown.visited.all(1)
     sizes = torch.where(kept, grown.counts, 0)
@@ -120,7 +118,7 @@ def _half(
 
 
 def _assemble(
-    halves: tuple[tuple[int, list[tuple[Tensor, Tensor]]], ...],
+    halves: list[tuple[int, list[tuple[Tensor, Tensor]]]],
     *,
     starts: Tensor,
     headings: Tensor,
