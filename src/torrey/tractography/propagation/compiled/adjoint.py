@@ -240,7 +240,7 @@ def _go_back(
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _sum(buffers: np.ndarray) -> np.ndarray:
-    total = np.empty_like(buffers[0])
+    total: np.ndarray = np.empty_like(buffers[0])
     for v in prange(total.shape[0]):
         for j in range(total.shape[1]):
             total[v, j] = buffers[:, v, j].sum()

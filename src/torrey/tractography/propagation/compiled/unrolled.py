@@ -83,14 +83,14 @@ def _second_derivatives_of(degree: int) -> Callable[..., Any]:
                 weight = math.factorial(degree - 2) / math.prod(math.factorial(k) for k in low)
                 monomial = do.product(do.constant(weight), *(p[k] for p, k in zip(powers, low, strict=True)))
                 for pair, collected in zip(PAIRS, terms, strict=True):
-                    high = tuple(k + pair.count(axis) for axis, k in enumerate(low))
-                    collected.append(do.product(monomial, entries[high]))
+                    a, b, c = (k + pair.count(axis) for axis, k in enumerate(low))
+                    collected.append(do.product(monomial, entries[a, b, c]))
             sums = [do.sum(*collected) for collected in terms]
             return context.make_tuple(builder, signature.return_type, sums)
 
         return types.UniTuple(real, len(PAIRS))(coefficients, real, real, real), generate
 
-    return second  # type: ignore[no-any-return]
+    return second
 
 
 def _turned_monomials_of(degree: int) -> Callable[..., Any]:
@@ -117,7 +117,7 @@ def _turned_monomials_of(degree: int) -> Callable[..., Any]:
 
         return types.void(out, *[real] * 6), generate
 
-    return turned  # type: ignore[no-any-return]
+    return turned
 
 
 _second_2, _second_4, _second_6, _second_8 = (
