@@ -259,7 +259,7 @@ def grow(
     room = max(settings.most_points, 2) + 1
     together = min(max(_BLOCK_BYTES // (24 * room), 64), _MOST_TOGETHER, max(len(seeds), 1))
     lines = np.empty((together, room, 3))
-    blocks = []
+    blocks: list[tuple[np.ndarray, ...]] = []
     for begin in range(0, len(seeds), together):
         part = slice(begin, begin + together)
         counts, rows, started = _grow_block(

@@ -54,8 +54,8 @@ def nearest_voxel(shape: np.ndarray, i: float, j: float, k: float) -> int:
     inside = -0.5 < i < shape[0] - 0.5 and -0.5 < j < shape[1] - 0.5 and -0.5 < k < shape[2] - 0.5
     if not inside:
         return -1
-    plane: int = math.floor(i + 0.5) * shape[1] + math.floor(j + 0.5)
-    return plane * int(shape[2]) + math.floor(k + 0.5)
+    row = math.floor(i + 0.5) * shape[1] + math.floor(j + 0.5)
+    return int(row * shape[2] + math.floor(k + 0.5))
 
 
 @kernel

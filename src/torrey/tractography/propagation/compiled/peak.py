@@ -117,10 +117,10 @@ def climb(coefficients: np.ndarray, degree: int, start: Vector, sharpen: bool) -
         a, b, c = a * scale, b * scale, c * scale
         p, q, r = times(s, a, b, c)
         curvature = a * p + b * q + c * r - radial
-        sine = x * x + y * y
-        if sine > _POLE * _POLE:
+        squared_sine = x * x + y * y
+        if squared_sine > _POLE * _POLE:
             turn = x * b - y * a
-            curvature -= slope * z * c * turn * turn / (sine * sine)
+            curvature -= slope * z * c * turn * turn / (squared_sine * squared_sine)
         length = min(abs(slope / curvature), _LONGEST_STEP) if curvature != 0.0 else 0.0
         x, y, z = unit(x + length * a, y + length * b, z + length * c)
         if length < converged:

@@ -83,8 +83,8 @@ def _second_derivatives_of(degree: int) -> Callable[..., Any]:
                 weight = math.factorial(degree - 2) / math.prod(math.factorial(k) for k in low)
                 monomial = do.product(do.constant(weight), *(p[k] for p, k in zip(powers, low, strict=True)))
                 for pair, collected in zip(PAIRS, terms, strict=True):
-                    high = (low[0] + pair.count(0), low[1] + pair.count(1), low[2] + pair.count(2))
-                    collected.append(do.product(monomial, entries[high]))
+                    a, b, c = (k + pair.count(axis) for axis, k in enumerate(low))
+                    collected.append(do.product(monomial, entries[a, b, c]))
             sums = [do.sum(*collected) for collected in terms]
             return context.make_tuple(builder, signature.return_type, sums)
 
