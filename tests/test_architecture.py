@@ -23,10 +23,11 @@ ROOMS = {
     "signal": {"mesh", "acquisition", "fem"},
     "shape": {"mesh"},
     "inverse": {"mesh", "acquisition", "fem", "signal", "shape"},
-    "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse"},
+    "tractography": set(),
+    "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "mesh_command": {"mesh", "report", "terminal"},
+    "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},
     "cli": {
         "mesh",
         "acquisition",
@@ -34,10 +35,11 @@ ROOMS = {
         "signal",
         "shape",
         "inverse",
+        "tractography",
         "report",
         "run_settings",
         "terminal",
-        "mesh_command",
+        "commands",
     },
 }
 OPEN_TO_ALL = {"errors", "units", "autodiff"}
@@ -62,6 +64,7 @@ PUBLIC = {
     "simulate",
     "simulate_batch",
     "simulate_compartments",
+    "tractography",
     "write_mesh",
 }
 

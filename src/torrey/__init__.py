@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import report as report
     from . import shape as shape
     from . import signal as signal
+    from . import tractography as tractography
     from .acquisition import Acquisition as Acquisition
     from .inverse import metrics as metrics
     from .inverse.reconstruct import reconstruct as reconstruct
@@ -55,6 +56,7 @@ _MODULES = {
     "report": ".report",
     "shape": ".shape",
     "signal": ".signal",
+    "tractography": ".tractography",
 }
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, CycloptsError
 
+from .commands.connectome import connectome
+from .commands.fod import fod
+from .commands.mesh import mesh_app
 from .errors import FileError, InputError, TorreyError
-from .mesh_command import Output, mesh_app
 from .run_settings import RunSettings, build, load_settings
-from .terminal import fitting, one_line, warnings_as_lines, working
+from .terminal import Output, fitting, one_line, warnings_as_lines, working
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +41,8 @@ app = App(
 )
 
 app.command(mesh_app)
+app.command(connectome)
+app.command(fod)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What the command says while it works, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How the command meets its user: what it is given, and what it says on stderr while it works."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from .errors import AccuracyWarning
 
 if TYPE_CHECKING:
     from .inverse.result import Iteration
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+"""What a command writes to."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Off a terminal, progress is one line at most this often."""
@@ -53,6 +59,28 @@ def working(what: str) -> Iterator[None]:
 
     with Console(stderr=True).status(what):
         yield
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield the callback that shows how many of how many are done of `what`."""
+    if not sys.stderr.isatty():
+        last = [time.monotonic()]
+
+        def say(done: int, total: int) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                print(f"torrey: {what}: {done} of {total}", file=sys.stderr)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def check_output_file(path: Path, *, kinds: Sequence[str], inputs: Sequence[Path
     FileError
         Before work is spent; nothing is left on the disk.
     """
-    if path.suffix.lower() not in kinds:
+    if not path.name.lower().endswith(tuple(kinds)):
         raise FileError(f"{path}: unknown kind of output file; expected {' '.join(kinds)}")
     if path.is_dir():
         raise FileError(f"{path}: is a folder; expected the name of a file to write")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from .terminal import working
+from ..terminal import Output, working
 
 if TYPE_CHECKING:
-    from .mesh import TetMesh
-
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+    from ..mesh import TetMesh
 
 mesh_app = App(name="mesh", help="Make, convert, check and repair meshes. Lengths are µm.")
 
@@ -26,7 +24,7 @@ def check(file: Path, /) -> None:
     file
         Tetrahedral mesh or surface, µm.
     """
-    from .mesh import read_mesh, read_surface, summarise, summarise_surface
+    from ..mesh import read_mesh, read_surface, summarise, summarise_surface
 
     with working(f"checking {file}"):
         if _is_surface(file):
@@ -47,7 +45,7 @@ def convert(file: Path, /, *, output: Output) -> None:
     output
         File to write, of the format of its extension.
     """
-    from .mesh import read_mesh, read_surface, write_surface
+    from ..mesh import read_mesh, read_surface, write_surface
 
     if not _is_surface(file):
         _check(output, file)
@@ -75,9 +73,9 @@ def fill(surface: Path, /, *, output: Output, edge_length: float | None = None, 
         Mend the surface first, as `torrey mesh repair` does.
     """
     _check(output, surface)
-    from .mesh import read_surface, tetrahedralize
-    from .mesh import repair as repaired
-    from .mesh.tetrahedralize import require_closed
+    from ..mesh import read_surface, tetrahedralize
+    from ..mesh import repair as repaired
+    from ..mesh.tetrahedralize import require_closed
 
     found, report = read_surface(surface), None
     with working(f"filling {len(found.triangles)} triangles"):
@@ -116,8 +114,8 @@ def repair(
         Simplify to this many triangles.
     """
     _check(output, surface, surface=True)
-    from .mesh import read_surface, write_surface
-    from .mesh import repair as repaired
+    from ..mesh import read_surface, write_surface
+    from ..mesh import repair as repaired
 
     found = read_surface(surface)
     with working(f"repairing {len(found.triangles)} triangles"):
@@ -145,7 +143,7 @@ def neuron(
         Most that edges are long, about, over the radius of their branch; up to 1.
     """
     _check(output, tree)
-    from .mesh import neuron_mesh, read_swc
+    from ..mesh import neuron_mesh, read_swc
 
     morphology = read_swc(tree)
     with working(f"meshing {morphology.n_nodes} nodes"):
@@ -167,7 +165,7 @@ def sphere(*, radius: float, output: Output, resolution: int = 4) -> None:
         Layers between centre and surface.
     """
     _check(output)
-    from . import mesh
+    from .. import mesh
 
     _write(mesh.sphere(radius, resolution=resolution), output)
 
@@ -188,7 +186,7 @@ def cylinder(*, radius: float, length: float, output: Output, rings: int = 4, la
         Layers of cells along z.
     """
     _check(output)
-    from . import mesh
+    from .. import mesh
 
     _write(mesh.cylinder(radius, length, n_rings=rings, n_layers=layers), output)
 
@@ -209,23 +207,23 @@ def box(
         Their number along x, y and z.
     """
     _check(output)
-    from . import mesh
+    from .. import mesh
 
     _write(mesh.box(lengths, cells), output)
 
 
 def _is_surface(file: Path) -> bool:
-    from .mesh.surface_files import SURFACE_SUFFIXES
+    from ..mesh.surface_files import SURFACE_SUFFIXES
 
     return file.suffix.lower() in SURFACE_SUFFIXES
 
 
 def _check(output: Path, *inputs: Path, surface: bool = False) -> None:
     """Refuse an output that cannot be written, before work is spent."""
-    from .mesh.files import WRITTEN_SUFFIXES
-    from .mesh.surface_files import SURFACE_SUFFIXES
-    from .mesh.tetgen import tetgen_pair
-    from .report.files import check_output_file
+    from ..mesh.files import WRITTEN_SUFFIXES
+    from ..mesh.surface_files import SURFACE_SUFFIXES
+    from ..mesh.tetgen import tetgen_pair
+    from ..report.files import check_output_file
 
     pairs = [item for file in inputs for item in (file, *tetgen_pair(file))]
     written = tetgen_pair(output) if output.suffix in (".node", ".ele") else (output,)
@@ -234,7 +232,7 @@ def _check(output: Path, *inputs: Path, surface: bool = False) -> None:
 
 
 def _write(mesh: TetMesh, output: Path) -> None:
-    from .mesh import write_mesh
+    from ..mesh import write_mesh
 
     write_mesh(mesh, output)
     print(

@@ -1,0 +1,1 @@
+"""The subcommands of `torrey`: thin layers over the rooms, one file each."""

@@ -1,0 +1,91 @@
+"""`torrey fod`: fibre orientations of a diffusion image; a thin layer over `torrey.tractography`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..terminal import Output, counting
+
+if TYPE_CHECKING:
+    from ..tractography import Grid
+    from ..tractography.orientation import GradientTable
+
+
+def fod(
+    dwi: Path,
+    /,
+    *,
+    output: Output,
+    response: Path,
+    bvals: Path | None = None,
+    bvecs: Path | None = None,
+    grad: Path | None = None,
+    mask: Path | None = None,
+    degree: int | None = None,
+    shell: float | None = None,
+    directions: Path | None = None,
+) -> None:
+    """Estimate fibre orientation distributions by constrained spherical deconvolution, as `dwi2fod csd` does.
+
+    Parameters
+    ----------
+    dwi
+        Diffusion image, NIfTI of 4 dimensions.
+    output
+        NIfTI to write: coefficients of even spherical harmonics in MRtrix's basis.
+    response
+        Response of one fibre population: a row of zonal harmonics, as `dwi2response` writes it.
+    bvals, bvecs
+        FSL's gradient files, s/mm² and unit vectors.
+    grad
+        MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
+    mask
+        NIfTI that is not zero in voxels to fit; all by default.
+    degree
+        Of the harmonics, even; that of the response, at most 8, by default.
+    shell
+        b-value to use, s/mm²; the largest by default.
+    directions
+        Where distributions are kept from being negative: rows of azimuth and elevation (rad); 300 by default.
+    """
+    from ..report.files import check_output_file
+
+    inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
+    check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
+    from ..tractography import orientation
+
+    signals, grid = orientation.read_image(dwi, n_dimensions=4)
+    table = _gradients(bvals, bvecs, grad, grid)
+    with orientation.naming(dwi):
+        table.require_volumes(signals.shape[3])
+    chosen = signals.isfinite().all(-1)
+    if mask is not None:
+        chosen &= orientation.read_mask(mask, grid)
+    n_voxels = int(chosen.sum())
+    kernel = orientation.read_response(response)
+    constraint = None if directions is None else orientation.read_directions(directions)
+    with counting(f"deconvolving {n_voxels} voxels") as progress:
+        coefficients = orientation.deconvolve(
+            signals,
+            table,
+            kernel,
+            degree=degree,
+            shell=shell,
+            mask=chosen,
+            constraint_directions=constraint,
+            progress=progress,
+        )
+    orientation.write_image(output, coefficients, grid)
+    print(f"{output}: {coefficients.shape[3]} coefficients in each of {n_voxels} voxels")
+
+
+def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
+    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
+
+    if grad is not None and bvals is None and bvecs is None:
+        return read_mrtrix_gradients(grad)
+    if grad is None and bvals is not None and bvecs is not None:
+        return read_fsl_gradients(bvals, bvecs, grid=grid)
+    raise InputError("gradients: expected --bvals and --bvecs, or --grad")

@@ -1,0 +1,35 @@
+"""From diffusion images to fibre orientations: gradient tables, tensors, responses and deconvolution."""
+
+from .constraint_directions import read_directions, spiral_directions, write_directions
+from .deconvolution import deconvolve
+from .gradient_files import naming, read_fsl_gradients, read_mrtrix_gradients
+from .gradient_table import GradientTable
+from .harmonic_bases import convert_harmonics, rotate_harmonics, to_voxel_axes, to_world_axes
+from .image import read_harmonics, read_image, read_labels, read_mask, write_image
+from .response import read_response, write_response
+from .tensor_fit import fit_tensor
+from .tensors import Tensors
+
+__all__ = [
+    "GradientTable",
+    "Tensors",
+    "convert_harmonics",
+    "deconvolve",
+    "fit_tensor",
+    "naming",
+    "read_directions",
+    "read_fsl_gradients",
+    "read_harmonics",
+    "read_image",
+    "read_labels",
+    "read_mask",
+    "read_mrtrix_gradients",
+    "read_response",
+    "rotate_harmonics",
+    "spiral_directions",
+    "to_voxel_axes",
+    "to_world_axes",
+    "write_directions",
+    "write_image",
+    "write_response",
+]
