@@ -3,6 +3,7 @@
 Positions are in mm, world RAS+; images carry the affine that takes voxel indices (centres at integers) there.
 """
 
+from . import orientation
 from .connectomics import connectome, soft_connectome
 from .density import track_counts, track_density, track_lengths
 from .fields import DiffusionField, PeakField, SHField
@@ -54,6 +55,7 @@ __all__ = [
     "grid_seeds",
     "harmonics",
     "n_coefficients",
+    "orientation",
     "propagate",
     "random_seeds",
     "random_seeds_per_voxel",
