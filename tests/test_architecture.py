@@ -12,11 +12,13 @@ import torrey
 
 PACKAGE = Path(torrey.__file__).parent
 
-# each room and the rooms it may import; errors, units and autodiff are open to all
+# each room and the rooms it may import; the files at the top are open to all
 ROOMS = {
     "errors": set(),
     "units": set(),
     "autodiff": set(),
+    "replace": set(),
+    "text_files": {"replace"},
     "mesh": set(),
     "acquisition": set(),
     "fem": {"mesh"},
@@ -42,7 +44,7 @@ ROOMS = {
         "commands",
     },
 }
-OPEN_TO_ALL = {"errors", "units", "autodiff"}
+OPEN_TO_ALL = {"errors", "units", "autodiff", "text_files", "replace"}
 
 PUBLIC = {
     "Acquisition",

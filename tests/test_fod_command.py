@@ -94,7 +94,7 @@ def swapped(argv, old, new):
         ((*GRAD, "--degree", "7"), ("degree is 7", "even")),
         ((*GRAD, "--shell", "1000"), ("no shell at b = 1000", "2000")),
         ((*GRAD, "--directions", "response.txt"), ("response.txt", "expected 2 values in every row")),
-        (swapped(GRAD, "response.txt", "no.txt"), ("no.txt", "cannot be read")),
+        (swapped(GRAD, "response.txt", "no.txt"), ("no.txt", "no such file")),
         (swapped(GRAD, "response.txt", "grad.b"), ("grad.b", "47 rows")),
         (swapped(GRAD, "fod.nii.gz", "fod.mif"), ("fod.mif", ".nii.gz")),
         (swapped(GRAD, "fod.nii.gz", "dwi.nii.gz"), ("dwi.nii.gz", "input")),

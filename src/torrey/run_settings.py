@@ -120,7 +120,7 @@ def build(made: type, options: Mapping[str, Any], *, table: str, **given: Any) -
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from .acquisition.text import read_text
+    from .text_files import read_text
 
     try:
         values = tomllib.loads(read_text(path))

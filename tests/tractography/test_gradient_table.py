@@ -87,7 +87,7 @@ def test_mrtrix_directions_are_in_the_world(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("dwi.bvec", None, "dwi.bvec: cannot be read: No such file"),
+        ("dwi.bvec", None, "dwi.bvec: no such file"),
         ("dwi.bval", "0 1000 1000", "6 directions; expected 3, as in"),
         ("dwi.bvec", "1 0\n0 1\n", "2 rows of 2 values; expected 3×N or N×3"),
         ("dwi.bvec", BVECS.replace("-0.6", "nan"), "line 3: bvec is nan; expected a finite number"),
@@ -99,7 +99,7 @@ def test_mrtrix_directions_are_in_the_world(tmp_path):
             "volume 4: bval is -1010; expected a finite number from 0",
         ),
         ("dwi.bval", "0 0 1 1 3 3", "the largest bval is 3; expected s/mm², not ms/µm²"),
-        ("dwi.bval", "\n", "holds no bval"),
+        ("dwi.bval", "\n", "dwi.bval: is empty"),
     ],
 )
 def test_bad_files(files, name, text, words):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from .. import units
 from ..errors import FileError, InputError
+from ..text_files import Line, PathLike, data_lines, format_number, naming, read_text, table, write_text
 from .acquisition import Acquisition
 from .checks import LARGEST_BVAL, check_bvals, checked_timings, unit_directions
-from .text import Line, PathLike, data_lines, format_number, naming, read_text, table, write_text
 
 _VERSION = "STEJSKALTANNER"
 _COLUMNS = ("gx", "gy", "gz", "|G|", "DELTA", "delta", "TE")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import FileError
+from ..text_files import PathLike
 from .acquisition import Acquisition
 from .camino import read_scheme, write_scheme
 from .fsl import read_fsl_beside, write_fsl_beside
 from .pulseq import read_pulseq
-from .text import PathLike
 from .tsv import read_tsv, write_tsv
 
 _BVAL_SUFFIXES = (".bval", ".bvals")

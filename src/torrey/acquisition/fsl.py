@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import FileError
+from ..text_files import PathLike, data_lines, format_number, naming, number, read_text, write_text
 from .acquisition import Acquisition
 from .checks import check_bvals, checked_timings, unit_directions
-from .text import PathLike, data_lines, format_number, naming, number, read_text, write_text
 
 _REQUIRED, _OPTIONAL = ("small_delta", "big_delta"), ("echo_time",)
 

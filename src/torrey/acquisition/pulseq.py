@@ -14,9 +14,9 @@ import torch
 
 from .. import units
 from ..errors import FileError, InputError, MissingLibraryError
+from ..text_files import PathLike, naming, read_text
 from .acquisition import Acquisition
 from .free_waveform import FreeWaveform
-from .text import PathLike, naming, read_text
 
 
 def read_pulseq(path: PathLike, *, raster: float = 0.1) -> Acquisition:

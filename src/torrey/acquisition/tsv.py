@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..errors import FileError, InputError
+from ..text_files import PathLike, data_lines, format_number, naming, read_text, table, write_text
 from .acquisition import Acquisition
 from .checks import check_bvals, check_finite, checked_timings, float64, unit_directions
 from .free_waveform import FreeWaveform
-from .text import PathLike, data_lines, format_number, naming, read_text, table, write_text
 
 _PROTOCOL = ("gx", "gy", "gz", "bval", "small_delta", "big_delta", "echo_time")
 _HEADERS = (_PROTOCOL, (*_PROTOCOL, "signal"), (*_PROTOCOL, "signal", "signal_imag"))

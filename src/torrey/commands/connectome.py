@@ -74,7 +74,7 @@ def connectome(
             assignments, kinds=(".txt", ".csv"), inputs=(tracks, labels, values, weights, output)
         )
     rule = _rule(assignment, distance)
-    from ..acquisition.text import format_number, naming, write_text
+    from ..text_files import format_number, naming, write_text
     from ..tractography import connectomics as edges
     from ..tractography.files import read_tractogram
     from ..tractography.orientation import read_image
@@ -131,7 +131,7 @@ def _numbers(path: Path | None, n_streamlines: int) -> Tensor | None:
         return None
     import torch
 
-    from ..acquisition.text import data_lines, number, read_text
+    from ..text_files import data_lines, number, read_text
 
     lines = data_lines(read_text(path))
     found = [number(path, line.number, "a value", word) for line in lines for word in line.words]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ..errors import FileError, MeshError
+from ..replace import replaced_when_written
 from .meshio_files import read_with_meshio, require_file, write_with_meshio
-from .replace import replaced_when_written
 from .surface_files import SURFACE_SUFFIXES, describe_surface, triangles_of, write_surface
 from .tetgen import read_tetgen, tetgen_pair, write_tetgen
 from .tetmesh import TetMesh

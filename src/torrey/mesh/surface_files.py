@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MeshError
+from ..replace import replaced_when_written
 from .faces import same_rows
 from .meshio_files import read_with_meshio, write_with_meshio
-from .replace import replaced_when_written
 from .surface import Surface
 
 SURFACE_SUFFIXES = (".ply", ".stl", ".obj", ".off")

@@ -17,8 +17,8 @@ import re
 import tomllib
 from typing import Any
 
-from ..acquisition.text import PathLike, naming, read_text
 from ..errors import FileError
+from ..text_files import PathLike, naming, read_text
 from .tissue import Tissue
 
 _TABLES = {

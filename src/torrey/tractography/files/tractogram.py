@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 
 from ...errors import FileError, InputError
+from ...replace import replaced_when_written
+from ...text_files import PathLike
 from ..grid import Grid
 from ..streamlines import Streamlines
 from .tck import parse_tck, tck_bytes
 from .trk import parse_trk, trk_bytes
 from .trx import read_trx, trx_bytes
-
-PathLike = str | os.PathLike[str]
 
 
 def read_tractogram(path: PathLike) -> Streamlines:
@@ -121,11 +120,5 @@ def _require_finite(path: Path, points: np.ndarray, offsets: np.ndarray) -> None
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the place and rename, so that no reader sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replaced_when_written(path) as beside:
         beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written ({error.strerror})") from error

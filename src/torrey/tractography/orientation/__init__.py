@@ -2,7 +2,7 @@
 
 from .constraint_directions import read_directions, spiral_directions, write_directions
 from .deconvolution import deconvolve
-from .gradient_files import naming, read_fsl_gradients, read_mrtrix_gradients
+from .gradient_files import read_fsl_gradients, read_mrtrix_gradients
 from .gradient_table import GradientTable
 from .harmonic_bases import convert_harmonics, rotate_harmonics, to_voxel_axes, to_world_axes
 from .image import read_harmonics, read_image, read_labels, read_mask, write_image
@@ -16,7 +16,6 @@ __all__ = [
     "convert_harmonics",
     "deconvolve",
     "fit_tensor",
-    "naming",
     "read_directions",
     "read_fsl_gradients",
     "read_harmonics",

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from ...errors import FileError, InputError
+from ...errors import FileError
+from ...text_files import PathLike, naming, number, read_text
 from ..grid import Grid
 from .gradient_table import GradientTable
-
-PathLike = str | os.PathLike[str]
 
 
 def read_fsl_gradients(bvals_path: PathLike, bvecs_path: PathLike, *, grid: Grid) -> GradientTable:
@@ -77,38 +70,11 @@ def read_rows(path: PathLike, field: str) -> list[Tensor]:
     FileError
         When the file is missing, empty or not text, or a word is no finite number.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: is binary; expected text") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    lines = [line.partition("#")[0].replace(",", " ").split() for line in text.splitlines()]
+    lines = [line.partition("#")[0].replace(",", " ").split() for line in read_text(path).splitlines()]
     rows = [(i, words) for i, words in enumerate(lines, start=1) if words]
     if not rows:
         raise FileError(f"{path}: holds no {field}")
     return [
-        torch.tensor([_number(path, i, field, word) for word in words], dtype=torch.float64)
+        torch.tensor([number(path, i, field, word) for word in words], dtype=torch.float64)
         for i, words in rows
     ]
-
-
-@contextmanager
-def naming(path: PathLike) -> Iterator[None]:
-    """Put the name of a file before the message of an `InputError` raised inside."""
-    try:
-        yield
-    except FileError:
-        raise
-    except InputError as error:
-        raise FileError(f"{path}: {error}") from error
-
-
-def _number(path: PathLike, line: int, field: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError as error:
-        raise FileError(f"{path}: line {line}: {field} is {word[:40]!r}; expected a number") from error
-    if not math.isfinite(value):
-        raise FileError(f"{path}: line {line}: {field} is {word}; expected a finite number")
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ...errors import FileError, InputError
+from ...replace import replaced_when_written
+from ...text_files import PathLike, naming
 from ..grid import Grid
 from ..harmonics import degree_of
-from .gradient_files import PathLike, naming
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -133,13 +133,8 @@ def write_image(path: PathLike, data: Tensor, grid: Grid) -> None:
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, code=1)
     image.set_sform(image.affine, code=1)
-    beside = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
+    with replaced_when_written(path) as beside:
         nibabel.save(image, beside)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _load(path: PathLike) -> Any:

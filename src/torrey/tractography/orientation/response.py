@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...errors import FileError
-from .gradient_files import PathLike, read_rows
+from ...text_files import PathLike
+from .gradient_files import read_rows
 
 
 def read_response(path: PathLike) -> Tensor:

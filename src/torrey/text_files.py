@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import FileError, InputError
+from .errors import FileError, InputError
+from .replace import replaced_when_written
 
 PathLike = str | os.PathLike[str]
 
@@ -115,11 +116,5 @@ def write_text(path: PathLike, text: str) -> None:
     FileError
         When the folder is missing or cannot be written.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replaced_when_written(path) as beside:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from error

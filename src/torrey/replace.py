@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import FileError
+from .errors import FileError
 
 
 @contextmanager
@@ -25,13 +25,15 @@ def replaced_when_written(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.is_dir():
-        raise FileError(f"{target}: is a folder, expected the name of a file to write")
+        raise FileError(f"{target}: cannot be written: is a folder, expected the name of a file")
     if not target.parent.is_dir():
-        raise FileError(f"{target}: the folder {target.parent} does not exist, expected one to write in")
+        raise FileError(
+            f"{target}: cannot be written: the folder {target.parent} does not exist, expected one to write in"
+        )
     try:
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise FileError(f"{target}: cannot write in {target.parent} ({error.strerror})") from error
+        raise FileError(f"{target}: cannot be written in {target.parent} ({error.strerror})") from error
     try:
         yield beside / target.name
         for written in sorted(beside.iterdir()):
