@@ -27,9 +27,7 @@ def replaced_when_written(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise FileError(f"{target}: cannot be written: is a folder, expected the name of a file")
     if not target.parent.is_dir():
-        raise FileError(
-            f"{target}: cannot be written: the folder {target.parent} does not exist, expected one to write in"
-        )
+        raise FileError(f"{target}: cannot be written: the folder {target.parent} does not exist")
     try:
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
