@@ -2,6 +2,7 @@
 
 from .dipy import track_dipy
 from .eudx import EuDX
+from .ifod1 import IFOD1, sample_streamlines
 from .maximum_direction import MaximumDirection, SoftMaximumDirection
 from .propagate import propagate
 from .sd_stream import SDStream
@@ -11,6 +12,7 @@ from .survival import end_chances, expected_lengths, survival
 from .tensor_det import TensorDet
 
 __all__ = [
+    "IFOD1",
     "BinaryStopping",
     "EuDX",
     "Euler",
@@ -23,6 +25,7 @@ __all__ = [
     "end_chances",
     "expected_lengths",
     "propagate",
+    "sample_streamlines",
     "survival",
     "track_dipy",
 ]
