@@ -27,8 +27,8 @@ _STEP, _MIN_LENGTH, _MAX_LENGTH = 0.1, 5, 100
 class IFOD1:
     """Draw each direction from the orientation distribution within a cone about the last one.
 
-    What MRtrix calls iFOD1 (Tournier et al., Int. J. Imaging Syst. Technol. 2012). Candidates are uniform in the
-    cone; one with an amplitude F at or above the cutoff is accepted with probability (F / F_max)^power, so that
+    What MRtrix calls iFOD1 (Tournier et al., Int. J. Imaging Syst. Technol. 2012). Candidates are uniform in
+    the cone; one with an amplitude F not below the cutoff is accepted with probability (F / F_max)^power, so
     directions come in proportion to F^power. F_max bounds the amplitude in the cone.
 
     Parameters
@@ -79,9 +79,9 @@ def sample_streamlines(
     and on nothing else: neither threads nor the order of the work change a streamline. It takes one core of a
     CPU about a microsecond and a half to make a point.
 
-    With the random numbers held, points are seed + step · Σ directions: they are differentiable in the seeds
-    and the step at fixed directions. They are not in the field, on which the chances of a direction depend and
-    not the direction: a gradient of zero would mislead.
+    At fixed directions points are seed + step · Σ directions, and so they are differentiable in the seeds and
+    the step. They are not in the field, on which the chances of a direction depend and not the direction: a
+    gradient of zero would mislead.
 
     Parameters
     ----------

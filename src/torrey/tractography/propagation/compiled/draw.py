@@ -1,6 +1,6 @@
 """Streamlines along drawn directions, grown one by one on all cores: MRtrix's iFOD1.
 
-Every random number is a function of the seed of the run, the number of the streamline, which half of it and how
+Every random number is a function of the seed of the run, the number of the streamline, which half of it, how
 many points it has, and the trial, so nothing depends on the order in which streamlines grow.
 """
 
@@ -148,9 +148,10 @@ def draw(
     place: int,
     values: np.ndarray,
 ) -> tuple[bool, Vector]:
-    """Return whether a direction was found in the cone about `d`, and it; `place` is that in streamline `number`.
+    """Return whether a direction was found in the cone about `d`, and it.
 
-    It comes in proportion to a power of the polynomial, where that is above the cutoff, by rejection.
+    It comes in proportion to a power of the polynomial, where that is not below the cutoff, by rejection.
+    Random numbers are those of a `place` along the streamline `number`.
     """
     bound = cone.margin * _largest(coefficients, degree, cone.pattern, d, values)
     if not bound >= drawing.cutoff or bound <= 0.0:

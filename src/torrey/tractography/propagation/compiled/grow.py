@@ -22,6 +22,9 @@ _BLOCK_BYTES = 2**26
 _MOST_TOGETHER = 8192
 
 
+GrowBlock = Callable[[int, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 class Settings(NamedTuple):
     """How to step and when to stop; lengths in mm.
 
@@ -250,12 +253,10 @@ def in_blocks(
     seeds: np.ndarray,
     directions: np.ndarray,
     most_points: int,
-    grow_block: Callable[
-        [int, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
-    ],
+    grow_block: GrowBlock,
     progress: Callable[[int], None] | None,
 ) -> Grown:
-    """Lay end to end what `grow_block` makes of some thousand seeds at a time.
+    """Return what `grow_block` makes of some thousand seeds at a time, laid end to end.
 
     It gets the number of the first seed, the seeds, their directions, and lines (n, room, 3) to write to; it
     returns counts, 0 where a streamline is rejected, rows of seeds, and directions there.

@@ -1,4 +1,4 @@
-"""Homogeneous polynomials and their derivatives, without loops: the compiler gets one long expression a degree.
+"""Homogeneous polynomials and their derivatives, without loops: one long expression a degree.
 
 With coefficients c_m of the monomials x^a y^b z^c, the entries t_m = c_m a! b! c! / L! of the symmetric
 tensor make all second derivatives share their monomials of degree L − 2, weighted by multinomials w:
