@@ -16,12 +16,12 @@ _WORD = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _ROUNDS = 10
 
-Words = tuple[int, int, int, int]
+Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
 @kernel
 def philox(a: int, b: int, c: int, d: int, key: int, other_key: int) -> Words:
-    """Return four words of 32 bits, as uint64, of a counter of four and a key of two."""
+    """Return four words of 32 bits of a counter of four and a key of two."""
     w, x, y, z = np.uint64(a) & _WORD, np.uint64(b) & _WORD, np.uint64(c) & _WORD, np.uint64(d) & _WORD
     k, m = np.uint64(key) & _WORD, np.uint64(other_key) & _WORD
     for _ in range(_ROUNDS):
@@ -33,6 +33,6 @@ def philox(a: int, b: int, c: int, d: int, key: int, other_key: int) -> Words:
 
 
 @kernel
-def fraction(word: int) -> float:
+def fraction(word: np.uint64) -> float:
     """Return a number in (0, 1), the middle of the one of 2³² cells that a word of 32 bits names."""
     return (float(word) + 0.5) * 2.0**-32
