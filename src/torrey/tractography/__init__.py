@@ -11,6 +11,7 @@ from .files import read_tractogram, write_tractogram
 from .grid import Grid
 from .harmonics import degree_of, harmonics, n_coefficients
 from .propagation import (
+    IFOD1,
     BinaryStopping,
     EuDX,
     Euler,
@@ -23,6 +24,7 @@ from .propagation import (
     end_chances,
     expected_lengths,
     propagate,
+    sample_streamlines,
     survival,
     track_dipy,
 )
@@ -32,6 +34,7 @@ from .streamlines import Streamlines
 from .weights import fit_weights
 
 __all__ = [
+    "IFOD1",
     "BinaryStopping",
     "DiffusionField",
     "EuDX",
@@ -61,6 +64,7 @@ __all__ = [
     "random_seeds_per_voxel",
     "read_seeds",
     "read_tractogram",
+    "sample_streamlines",
     "soft_connectome",
     "survival",
     "track_counts",

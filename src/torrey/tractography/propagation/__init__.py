@@ -8,6 +8,7 @@ from .dipy import (
     ThresholdStopping,
     track_dipy,
 )
+from .ifod1 import IFOD1, sample_streamlines
 from .propagate import propagate
 from .sd_stream import SDStream
 from .stepping import Euler, RungeKutta
@@ -15,6 +16,7 @@ from .survival import end_chances, expected_lengths, survival
 from .tensor_det import TensorDet
 
 __all__ = [
+    "IFOD1",
     "BinaryStopping",
     "EuDX",
     "Euler",
@@ -27,6 +29,7 @@ __all__ = [
     "end_chances",
     "expected_lengths",
     "propagate",
+    "sample_streamlines",
     "survival",
     "track_dipy",
 ]

@@ -90,10 +90,10 @@ def propagate(
         When a value is out of its range, or a seed is outside the image.
     """
     rule = (algorithm or usual_algorithm(field)).rule(field)
-    seeds = _checked_seeds(field, seeds)
+    seeds = checked_seeds(field, seeds)
     voxel = field.grid.voxel_size
     step = torch.as_tensor(method.usual_step * voxel if step is None else step, dtype=torch.float64)
-    limits = _limits(
+    limits = limits_of(
         angle=angle,
         cutoff=cutoff,
         step=float(step.detach()),
@@ -101,7 +101,7 @@ def propagate(
         most=_MAX_LENGTH * voxel if max_length is None else max_length,
         regions=(mask, tuple(include), tuple(exclude)),
     )
-    directions = _checked_directions(directions, seeds, generator)
+    directions = checked_directions(directions, seeds, generator)
 
     run = Run(rule, method, float(step.detach()), limits, unidirectional)
     engine = engine_for(rule)
@@ -118,7 +118,8 @@ def propagate(
     return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
 
 
-def _checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
+def checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
+    """Return `seeds`, or raise `InputError` where they are not (S, 3) or one is outside the image."""
     if seeds.dim() != 2 or seeds.shape[1] != 3:
         raise InputError(f"seeds have shape {tuple(seeds.shape)}; expected (S, 3)")
     outside = field.grid.voxel_of(seeds.detach().double()) < 0
@@ -131,9 +132,8 @@ def _checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
     return seeds
 
 
-def _checked_directions(
-    directions: Tensor | None, seeds: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def checked_directions(directions: Tensor | None, seeds: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return unit vectors (S, 3) along `directions`, at random if not given, or raise `InputError`."""
     if directions is None:
         generator = generator or torch.Generator().manual_seed(0)
         directions = torch.randn(
@@ -153,7 +153,7 @@ def _checked_directions(
     return towards
 
 
-def _limits(
+def limits_of(
     *,
     angle: float,
     cutoff: float,
@@ -162,6 +162,7 @@ def _limits(
     most: float,
     regions: tuple[Region | None, tuple[Region, ...], tuple[Region, ...]],
 ) -> Limits:
+    """Return limits of an angle in degrees and lengths in mm, or raise `InputError`."""
     if not 0 < step < math.inf:
         raise InputError(f"step is {step:g}; expected a positive length in mm")
     if not 0 < angle <= 90:

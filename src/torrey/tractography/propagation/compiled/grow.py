@@ -22,6 +22,9 @@ _BLOCK_BYTES = 2**26
 _MOST_TOGETHER = 8192
 
 
+GrowBlock = Callable[[int, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 class Settings(NamedTuple):
     """How to step and when to stop; lengths in mm.
 
@@ -182,6 +185,15 @@ def _grow_half(
 
 
 @kernel
+def turn_round(line: np.ndarray, count: int) -> None:
+    """Reverse the first `count` points of `line` (n, 3)."""
+    for i in range(count // 2):
+        j = count - 1 - i
+        for axis in range(3):
+            line[i, axis], line[j, axis] = line[j, axis], line[i, axis]
+
+
+@kernel
 def _grow_one(
     image: PolynomialImage,
     regions: Regions,
@@ -203,9 +215,7 @@ def _grow_one(
     row = 0
     if not settings.unidirectional and not rejected:
         row = count - 1
-        for i in range(count // 2):
-            for axis in range(3):
-                line[i, axis], line[row - i, axis] = line[row - i, axis], line[i, axis]
+        turn_round(line, count)
         back = -direction[0], -direction[1], -direction[2]
         count, visited, rejected = _grow_half(image, regions, settings, back, visited, line, count, scratch)
     n_included = (regions.kinds == INCLUDE).sum()
@@ -239,6 +249,38 @@ def share_threads() -> None:
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
+def in_blocks(
+    seeds: np.ndarray,
+    directions: np.ndarray,
+    most_points: int,
+    grow_block: GrowBlock,
+    progress: Callable[[int], None] | None,
+) -> Grown:
+    """Return what `grow_block` makes of some thousand seeds at a time, laid end to end.
+
+    It gets the number of the first seed, the seeds, their directions, and lines (n, room, 3) to write to; it
+    returns counts, 0 where a streamline is rejected, rows of seeds, and directions there.
+    """
+    share_threads()
+    room = max(most_points, 2) + 1
+    together = min(max(_BLOCK_BYTES // (24 * room), 64), _MOST_TOGETHER, max(len(seeds), 1))
+    lines = np.empty((together, room, 3))
+    blocks: list[tuple[np.ndarray, ...]] = []
+    for begin in range(0, len(seeds), together):
+        part = slice(begin, begin + together)
+        counts, rows, started = grow_block(begin, np.ascontiguousarray(seeds[part]), directions[part], lines)
+        kept = np.flatnonzero(counts)
+        filled = np.arange(room) < counts[:, None]
+        blocks.append((lines[: len(counts)][filled], counts[kept], rows[kept], kept + begin, started[kept]))
+        if progress is not None:
+            progress(min(begin + together, len(seeds)))
+    none, nowhere = np.empty(0, np.int64), np.empty((0, 3))
+    blocks.append((nowhere, none, none, none, nowhere))
+    points, counts, rows, indices, started = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return Grown(points, offsets, offsets[:-1] + rows, indices, started)
+
+
 def grow(
     image: PolynomialImage,
     seeds: np.ndarray,
@@ -254,24 +296,11 @@ def grow(
     The result does not depend on the number of threads, which is PyTorch's. `progress` is called with the
     number of seeds done after each block of some thousands.
     """
-    share_threads()
-    regions = lay_regions() if regions is None else regions
-    room = max(settings.most_points, 2) + 1
-    together = min(max(_BLOCK_BYTES // (24 * room), 64), _MOST_TOGETHER, max(len(seeds), 1))
-    lines = np.empty((together, room, 3))
-    blocks: list[tuple[np.ndarray, ...]] = []
-    for begin in range(0, len(seeds), together):
-        part = slice(begin, begin + together)
-        counts, rows, started = _grow_block(
-            image, regions, settings, np.ascontiguousarray(seeds[part]), directions[part], lines
-        )
-        kept = np.flatnonzero(counts)
-        filled = np.arange(room) < counts[:, None]
-        blocks.append((lines[: len(counts)][filled], counts[kept], rows[kept], kept + begin, started[kept]))
-        if progress is not None:
-            progress(min(begin + together, len(seeds)))
-    none, nowhere = np.empty(0, np.int64), np.empty((0, 3))
-    blocks.append((nowhere, none, none, none, nowhere))
-    points, counts, rows, indices, started = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Grown(points, offsets, offsets[:-1] + rows, indices, started)
+    laid = lay_regions() if regions is None else regions
+    return in_blocks(
+        seeds,
+        directions,
+        settings.most_points,
+        lambda _, *part: _grow_block(image, laid, settings, *part),
+        progress,
+    )

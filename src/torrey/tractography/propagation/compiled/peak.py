@@ -38,17 +38,23 @@ def unit(a: float, b: float, c: float) -> Vector:
 
 
 @kernel
+def tangent_frame(x: Vector) -> tuple[Vector, Vector]:
+    """Return unit vectors e, across an axis that is far from the unit vector `x`, and f = x × e."""
+    a, b, c = x
+    if abs(a) < 0.6:
+        e0, e1, e2 = unit(0.0, c, -b)
+    else:
+        e0, e1, e2 = unit(-c, 0.0, a)
+    return (e0, e1, e2), (b * e2 - c * e1, c * e0 - a * e2, a * e1 - b * e0)
+
+
+@kernel
 def tangent_system(s: tuple, degree: int, x: Vector, right: Vector) -> tuple:
     """Return a tangent frame e, f at `x`, H in it (ee, ef, ff), and `right` in it; `s` is ∇²P at `x`."""
     a, b, c = x
     p, q, r = times(s, a, b, c)
     radial = (p * a + q * b + r * c) / (degree - 1.0)
-    # e from the axis that is farthest from x, f = x × e
-    if abs(a) < 0.6:
-        e0, e1, e2 = unit(0.0, c, -b)
-    else:
-        e0, e1, e2 = unit(-c, 0.0, a)
-    f0, f1, f2 = b * e2 - c * e1, c * e0 - a * e2, a * e1 - b * e0
+    (e0, e1, e2), (f0, f1, f2) = tangent_frame(x)
     p, q, r = times(s, e0, e1, e2)
     hee = e0 * p + e1 * q + e2 * r - radial
     hef = f0 * p + f1 * q + f2 * r

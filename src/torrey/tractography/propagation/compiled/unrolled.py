@@ -1,4 +1,4 @@
-"""Derivatives of homogeneous polynomials, without loops: the compiler gets one long expression a degree.
+"""Homogeneous polynomials and their derivatives, without loops: one long expression a degree.
 
 With coefficients c_m of the monomials x^a y^b z^c, the entries t_m = c_m a! b! c! / L! of the symmetric
 tensor make all second derivatives share their monomials of degree L − 2, weighted by multinomials w:
@@ -93,6 +93,28 @@ def _second_derivatives_of(degree: int) -> Callable[..., Any]:
     return second
 
 
+def _value_of(degree: int) -> Callable[..., Any]:
+    """Return the function of coefficients and a point that gives P for one degree."""
+
+    @intrinsic
+    def value(typing: Any, coefficients: Any, x: Any, y: Any, z: Any) -> Any:
+        real = coefficients.dtype
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            do = _Expressions(context, builder, real)
+            data = context.make_array(signature.args[0])(context, builder, value=arguments[0]).data
+            px, py, pz = (do.powers(base, degree) for base in arguments[1:])
+            by_power: list[list[Any]] = [[] for _ in range(degree + 1)]
+            for row, (a, b, c) in enumerate(exponents(degree)):
+                entry = builder.load(cgutils.gep(builder, data, row))
+                by_power[a].append(do.product(entry, do.product(py[b], pz[c])))
+            return do.sum(*(do.product(px[a], do.sum(*collected)) for a, collected in enumerate(by_power)))
+
+        return real(coefficients, real, real, real), generate
+
+    return value
+
+
 def _turned_monomials_of(degree: int) -> Callable[..., Any]:
     """Return the function that writes u·∇(x^a y^b z^c) of each monomial of one degree."""
 
@@ -120,12 +142,27 @@ def _turned_monomials_of(degree: int) -> Callable[..., Any]:
     return turned
 
 
+_value_2, _value_4, _value_6, _value_8 = (_value_of(degree) for degree in range(2, MAX_DEGREE + 1, 2))
 _second_2, _second_4, _second_6, _second_8 = (
     _second_derivatives_of(degree) for degree in range(2, MAX_DEGREE + 1, 2)
 )
 _turned_2, _turned_4, _turned_6, _turned_8 = (
     _turned_monomials_of(degree) for degree in range(2, MAX_DEGREE + 1, 2)
 )
+
+
+@kernel
+def value(coefficients: np.ndarray, degree: int, x: float, y: float, z: float) -> Any:
+    """Return P at (x, y, z), in the type of `coefficients` (n,)."""
+    real = coefficients.dtype.type
+    p, q, r = real(x), real(y), real(z)
+    if degree == 8:
+        return _value_8(coefficients, p, q, r)
+    if degree == 6:
+        return _value_6(coefficients, p, q, r)
+    if degree == 4:
+        return _value_4(coefficients, p, q, r)
+    return _value_2(coefficients, p, q, r)
 
 
 @kernel
