@@ -85,7 +85,7 @@ def track(
     min_length
         mm; shorter ones are dropped; 5 voxels by default, 2 mm for maximum_direction.
     max_length
-        mm, where streamlines stop; 100 voxels by default. 500 mm for maximum_direction, which drops longer ones.
+        mm, where streamlines stop; 100 voxels by default, 500 mm for maximum_direction, which drops longer.
     unidirectional
         Grow to one side of the seeds only.
     random_seed
