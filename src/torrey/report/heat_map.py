@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .axes import svg
-from .numerals import significant
+from .numerals import short
 
 SIZE, LEFT, TOP = 360.0, 44.0, 26.0
 N_SHADES = 32
@@ -57,8 +57,8 @@ def _key(low: float, high: float, *, logarithmic: bool) -> str:
         y = TOP + 14 + (N_SHADES - 1 - k) * height
         # a little overlap, so that no gap shows between shades
         body += f'<rect x="{x}" y="{y:.2f}" width="14" height="{height + 0.3:.2f}" fill="{_colour(k)}"/>'
-    body += f'<text class="tick" x="{x}" y="{TOP + 8}">{significant(high)}</text>'
-    body += f'<text class="tick" x="{x}" y="{TOP + 28 + SIZE / 2:.1f}">{significant(low)}</text>'
+    body += f'<text class="tick" x="{x}" y="{TOP + 8}">{short(high)}</text>'
+    body += f'<text class="tick" x="{x}" y="{TOP + 28 + SIZE / 2:.1f}">{short(low)}</text>'
     kind = "logarithmic" if logarithmic else "linear"
     return body + f'<text class="tick" x="{x}" y="{TOP + 46 + SIZE / 2:.1f}">{kind}</text>'
 

@@ -17,7 +17,7 @@ MOST_POINTS = 64
 def streamline_data(streamlines: Streamlines) -> dict[str, Any]:
     """Return some of the streamlines with some of their points, JSON-serialisable.
 
-    `n_shown` is their number; `points` are mm about `centre`, float32, base64; `counts` how many
+    `n_shown` is their number; `points` are mm about the middle of all, float32, base64; `counts` how many
     each has, uint32. Evenly
     spaced streamlines of two points or more are taken, of each the ends and evenly spaced points between.
     """
@@ -32,7 +32,6 @@ def streamline_data(streamlines: Streamlines) -> dict[str, Any]:
         "n_shown": len(shown),
         "points": pack((points - centre).astype("<f4")),
         "counts": pack(np.array([len(row) for row in rows], dtype="<u4")),
-        "centre": [round(float(x), 3) for x in centre],
     }
 
 
