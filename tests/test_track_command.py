@@ -136,6 +136,13 @@ def test_maximum_direction_turns_in_circles(capsys):
     assert max(spread) < 0.6
 
 
+def test_a_report_is_one_page(folder, capsys):
+    assert main([*TRACK, "-o", "tracks.tck", "--report", "page.html"]) == 0
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert f"streamlines <b>{len(read_tractogram('tracks.tck'))}</b>" in page
+    assert '<th scope="row">step_size</th><td>0.215443</td>' in page
+
+
 def test_random_seeds_follow_the_number():
     points = []
     for seed in ("1", "1", "2"):
@@ -211,6 +218,7 @@ FSL = ("--bvals", "dwi.bval", "--bvecs", "dwi.bvec")
         (CONNECTOME, ("cut.tck: ends at byte", "cut short")),
         (("connectome", "good.tck", "elsewhere.nii.gz"), ("good.tck: no streamline meets the label image",)),
         ((*TRACK, "-o", "tracks.vtk"), ("tracks.vtk: unknown kind", ".tck")),
+        ((*TRACK, "--report", "tracks.txt"), ("tracks.txt: unknown kind", ".html")),
         ((*TRACK, "-o", "no/tracks.tck"), ("no/tracks.tck", "no folder")),
         ((*swapped(TRACK, "seeds.nii.gz", "good.tck"), "-o", "good.tck"), ("good.tck: is an input",)),
     ],

@@ -108,7 +108,7 @@ def connectome(
     if assignments is not None:
         write_text(assignments, "".join(f"{a} {b}\n" for a, b in nodes.tolist()))
     if report is not None:
-        from ..report.connectome_page import write_connectome_page
+        from ..report.tractogram_page import Edges, write_tractogram_page
 
         settings = {
             "streamlines": tracks,
@@ -121,9 +121,8 @@ def connectome(
             "per node volume": per_node_volume,
             "zero diagonal": zero_diagonal,
         }
-        write_connectome_page(
-            report, lines, nodes, matrix, settings=settings, keeps_unassigned=keep_unassigned
-        )
+        found_edges = Edges(nodes, matrix, keeps_unassigned=keep_unassigned)
+        write_tractogram_page(report, lines, found_edges, settings=settings)
     write_text(output, "".join(",".join(map(format_number, row)) + "\n" for row in matrix.tolist()))
     found = int((nodes > 0).all(1).sum())
     print(f"{output}: {len(matrix)} nodes, {found} of {len(lines)} streamlines have one at both ends")

@@ -48,6 +48,7 @@ def track(
     bvals: Path | None = None,
     bvecs: Path | None = None,
     grad: Path | None = None,
+    report: Path | None = None,
 ) -> None:
     """Grow streamlines from seeds, as MRtrix's tckgen does (or DIPY, for maximum_direction).
 
@@ -94,11 +95,15 @@ def track(
         FSL's gradient files, s/mm² and unit vectors, for tensor_det.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
+    report
+        .html to write: the streamlines to turn, one page without network.
     """
     from ..report.files import check_output_file
 
     inputs = (image, seeds, mask, *include, *exclude, bvals, bvecs, grad)
     check_output_file(output, kinds=(".tck", ".trk", ".trx"), inputs=inputs)
+    if report is not None:
+        check_output_file(report, kinds=(".html",), inputs=inputs)
     import torch
 
     from .. import tractography
@@ -129,6 +134,10 @@ def track(
     fields |= {"rk4": int(method == "rk4"), "unidirectional": int(unidirectional)}
     fields |= _given(max_angle=angle, threshold=cutoff, min_dist=min_length, max_dist=max_length)
     fields |= _given(init_direction=seed_direction)
+    if report is not None:
+        from ..report.tractogram_page import write_tractogram_page
+
+        write_tractogram_page(report, lines, settings={"seeds": seeds, **fields})
     tractography.write_tractogram(output, lines, grid=field.grid, fields=fields)
     fruitful = 0 if lines.seed_indices is None else len(lines.seed_indices.unique())
     print(f"{output}: streamlines from {fruitful} of {len(points)} seeds")

@@ -1,4 +1,4 @@
-"""The page of a connectome: its numbers, its picture of the matrix, and its streamlines in a real browser."""
+"""The page of streamlines: its numbers, its picture of the matrix, and the lines in a real browser."""
 
 import base64
 import re
@@ -9,9 +9,9 @@ import torch
 from test_report_browser import BROWSER, SOFTWARE_WEBGL, attribute, visit
 from test_report_html import Resources
 
-from torrey.report.connectome_page import render
 from torrey.report.heat_map import DARK, LEFT, PALE, SIZE, TOP, heat_map
 from torrey.report.streamline_data import MOST_POINTS, MOST_STREAMLINES, streamline_data
+from torrey.report.tractogram_page import Edges, render
 from torrey.tractography import Streamlines
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH")
@@ -28,7 +28,7 @@ def along_x(n=20, n_points=50):
 def page():
     nodes = torch.tensor([[1, 2]] * 20)
     matrix = torch.tensor([[0.0, 20, 0], [20, 0, 0], [0, 0, 0]])
-    return render(along_x(), nodes, matrix, settings={"labels": "<a>.nii & {{viewer}}"})
+    return render(along_x(), Edges(nodes, matrix), settings={"labels": "<a>.nii & {{viewer}}"})
 
 
 def squares(picture, n):
@@ -88,9 +88,9 @@ def test_streamlines_are_thinned_to_a_bounded_number():
 
 
 def test_no_streamline_makes_a_page_too():
-    empty = render(Streamlines.from_list([]), torch.zeros(0, 2), torch.zeros(2, 2), settings={})
-    assert "streamlines <b>0</b>" in empty
-    assert streamline_data(Streamlines.from_list([]))["n_shown"] == 0
+    page = render(Streamlines.from_list([]), settings={})
+    assert "streamlines <b>0</b>" in page
+    assert "Edges" not in page
 
 
 def test_page_loads_nothing_from_outside(page):
