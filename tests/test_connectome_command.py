@@ -69,6 +69,17 @@ def test_assignments_are_written_too(folder, capsys):
     assert capsys.readouterr().out == "c.csv: 3 nodes, 4 of 5 streamlines have one at both ends\n"
 
 
+def test_a_report_is_one_page(folder, capsys):
+    run("--report", "page.html", "--keep-unassigned")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    for text in ("streamlines <b>5</b>", "with a node at both ends <b>4</b>", "nodes <b>3</b>"):
+        assert text in page
+    # 0-0, 1-1, 1-2, 2-3
+    assert "edges <b>4</b>" in page
+    assert "RadialSearch(radius=4.0)" in page
+    assert (folder / "c.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -81,6 +92,7 @@ def test_assignments_are_written_too(folder, capsys):
         (("tracks.tck", "labels.nii.gz", "--assignment", "end", "--distance", "2"), "end looks no further"),
         (("tracks.tck", "labels.nii.gz", "--distance", "-2"), "radius is -2.0; expected a positive number"),
         (("tracks.tck", "labels.nii.gz", "--assignments", "out.csv"), "out.csv: is an input"),
+        (("tracks.tck", "labels.nii.gz", "--report", "out.pdf"), "out.pdf: unknown kind of output file"),
         (("tracks.tck", "labels.nii.gz", "-o", "out.tck"), "out.tck: unknown kind of output file"),
     ],
 )

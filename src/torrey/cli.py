@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from .commands.connectome import connectome
 from .commands.fod import fod
 from .commands.mesh import mesh_app
+from .commands.track import track
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
@@ -43,6 +44,7 @@ app = App(
 app.command(mesh_app)
 app.command(connectome)
 app.command(fod)
+app.command(track)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

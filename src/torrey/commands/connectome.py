@@ -31,6 +31,7 @@ def connectome(
     keep_unassigned: bool = False,
     zero_diagonal: bool = False,
     assignments: Path | None = None,
+    report: Path | None = None,
 ) -> None:
     """Count the streamlines between every two nodes, as MRtrix's tck2connectome does.
 
@@ -65,14 +66,17 @@ def connectome(
         Leave out edges from a node to itself.
     assignments
         .txt or .csv to write: the two nodes of each streamline.
+    report
+        .html to write: streamlines to turn and the matrix as a picture, one page without network.
     """
     from ..report.files import check_output_file
 
-    check_output_file(output, kinds=(".csv",), inputs=(tracks, labels, values, weights))
+    inputs = (tracks, labels, values, weights)
+    check_output_file(output, kinds=(".csv",), inputs=inputs)
     if assignments is not None:
-        check_output_file(
-            assignments, kinds=(".txt", ".csv"), inputs=(tracks, labels, values, weights, output)
-        )
+        check_output_file(assignments, kinds=(".txt", ".csv"), inputs=(*inputs, output))
+    if report is not None:
+        check_output_file(report, kinds=(".html",), inputs=inputs)
     rule = _rule(assignment, distance)
     from ..text_files import format_number, naming, write_text
     from ..tractography import connectomics as edges
@@ -103,6 +107,22 @@ def connectome(
         )
     if assignments is not None:
         write_text(assignments, "".join(f"{a} {b}\n" for a, b in nodes.tolist()))
+    if report is not None:
+        from ..report.tractogram_page import Edges, write_tractogram_page
+
+        settings = {
+            "streamlines": tracks,
+            "labels": labels,
+            "assignment": rule,
+            "scale": scale or "none",
+            "values": values or "none",
+            "weights": weights or "none",
+            "statistic": statistic,
+            "per node volume": per_node_volume,
+            "zero diagonal": zero_diagonal,
+        }
+        found_edges = Edges(nodes, matrix, keeps_unassigned=keep_unassigned)
+        write_tractogram_page(report, lines, found_edges, settings=settings)
     write_text(output, "".join(",".join(map(format_number, row)) + "\n" for row in matrix.tolist()))
     found = int((nodes > 0).all(1).sum())
     print(f"{output}: {len(matrix)} nodes, {found} of {len(lines)} streamlines have one at both ends")

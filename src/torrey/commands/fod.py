@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import InputError
 from ..terminal import Output, counting
-
-if TYPE_CHECKING:
-    from ..tractography import Grid
-    from ..tractography.orientation import GradientTable
+from .gradients import read_gradients
 
 
 def fod(
@@ -58,7 +53,7 @@ def fod(
     from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
-    table = _gradients(bvals, bvecs, grad, grid)
+    table = read_gradients(bvals, bvecs, grad, grid)
     with naming(dwi):
         table.require_volumes(signals.shape[3])
     chosen = signals.isfinite().all(-1)
@@ -80,13 +75,3 @@ def fod(
         )
     orientation.write_image(output, coefficients, grid)
     print(f"{output}: {coefficients.shape[3]} coefficients in each of {n_voxels} voxels")
-
-
-def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
-    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
-
-    if grad is not None and bvals is None and bvecs is None:
-        return read_mrtrix_gradients(grad)
-    if grad is None and bvals is not None and bvecs is not None:
-        return read_fsl_gradients(bvals, bvecs, grid=grid)
-    raise InputError("gradients: expected --bvals and --bvecs, or --grad")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ from ..errors import FileError
 from ..inverse.result import Reconstruction
 from . import charts, summary
 from .grouping import Timing, angles_to_axis, bval_groups, timings
+from .markup import figure, figures, fill, json_text, package_text, table
 from .numerals import significant
 from .surface_data import boundary, principal_frame, shown_directions, surface_data
 
@@ -41,10 +38,10 @@ def render(reconstruction: Reconstruction) -> str:
     """Return the report as one HTML string."""
     signal_text, legend, panels = _signal_section(reconstruction)
     parts = {
-        "style": _package_text("style.css"),
-        "viewer": _package_text("viewer.js"),
-        "figures": _figures(summary.headline(reconstruction)),
-        "surface_data": _json(surface_data(reconstruction)),
+        "style": package_text("style.css"),
+        "viewer": package_text("turntable.js") + package_text("viewer.js"),
+        "figures": figures(summary.headline(reconstruction)),
+        "surface_data": json_text(surface_data(reconstruction)),
         "shown": _shown_text(reconstruction),
         "signal_text": signal_text,
         "legend": legend,
@@ -52,15 +49,14 @@ def render(reconstruction: Reconstruction) -> str:
         "uncertainty_text": escape(summary.uncertainty_sentences(reconstruction.posterior)),
         "uncertainty": _uncertainty(reconstruction),
         "misfit_text": escape(_misfit_text(reconstruction)),
-        "misfit": _figure(
+        "misfit": figure(
             "All starts", charts.misfit_curve(reconstruction.history, best=_best_start(reconstruction))
         ),
-        "settings": _table("Settings of the run", summary.flat_settings(reconstruction.settings)),
-        "versions": _table("Versions", summary.versions(reconstruction).items()),
+        "settings": table("Settings of the run", summary.flat_settings(reconstruction.settings)),
+        "versions": table("Versions", summary.versions(reconstruction).items()),
         "citation": "".join(f"<p>{escape(line)}</p>" for line in summary.CITATION),
     }
-    # one pass, so that a placeholder inside a value stays text
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _package_text("template.html"))
+    return fill(package_text("template.html"), parts)
 
 
 def _signal_section(reconstruction: Reconstruction) -> tuple[str, str, str]:
@@ -78,8 +74,8 @@ def _signal_section(reconstruction: Reconstruction) -> tuple[str, str, str]:
     angle = angles_to_axis(acquisition.bvecs.detach().cpu().numpy(), axis)
     # measurements without a gradient have no angle: they appear in the scatter only
     directed = np.flatnonzero(bvals > 0)
-    figures = [
-        _figure(
+    charts_shown = [
+        figure(
             f"{timing.label}, {len(timing.rows)} measurements",
             charts.signal_panel(
                 Timing(timing.small_delta, timing.big_delta, np.intersect1d(timing.rows, directed)),
@@ -94,8 +90,8 @@ def _signal_section(reconstruction: Reconstruction) -> tuple[str, str, str]:
         )
         for timing in shown
     ]
-    figures.append(
-        _figure(
+    charts_shown.append(
+        figure(
             "All measurements",
             charts.scatter(groups, measured=measured, predicted=predicted, signal_label=label),
         )
@@ -107,7 +103,7 @@ def _signal_section(reconstruction: Reconstruction) -> tuple[str, str, str]:
     )
     if len(shown) < len(panels):
         text += f" The {len(shown)} timings with most measurements are drawn; the scatter holds all."
-    return escape(text), charts.legend(groups), "".join(figures)
+    return escape(text), charts.legend(groups), "".join(charts_shown)
 
 
 def _unit_signal(reconstruction: Reconstruction) -> float:
@@ -136,7 +132,7 @@ def _misfit_text(reconstruction: Reconstruction) -> str:
 def _uncertainty(reconstruction: Reconstruction) -> str:
     sigmas = reconstruction.posterior.standard_deviations.detach().cpu().numpy()
     chart = charts.uncertainty_chart(sigmas, shown=shown_directions(len(sigmas)))
-    return _figure("Standard deviation by direction (blue: in the 3-D view)", chart)
+    return figure("Standard deviation by direction (blue: in the 3-D view)", chart)
 
 
 def _shown_text(reconstruction: Reconstruction) -> str:
@@ -145,27 +141,3 @@ def _shown_text(reconstruction: Reconstruction) -> str:
     if shown == total:
         return f"All {total} directions are listed."
     return f"Of {total} directions the {shown // 2} best and the {shown // 2} worst determined are listed."
-
-
-def _figures(pairs: Iterable[tuple[str, str]]) -> str:
-    return " ".join(f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in pairs)
-
-
-def _figure(caption: str, chart: str) -> str:
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{chart}</figure>"
-
-
-def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows
-    )
-    return f"<table><caption>{escape(caption)}</caption><tbody>{lines}</tbody></table>"
-
-
-def _json(value: object) -> str:
-    # "<" ends a script element early; JSON may write it as an escape
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _package_text(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def surface_data(reconstruction: Reconstruction) -> dict[str, Any]:
     sigmas = posterior.standard_deviations.detach().cpu().numpy().astype(float)
     return {
         "vertices": _float32(vertices - frame.centre),
-        "triangles": _base64(triangles.astype("<u4")),
+        "triangles": pack(triangles.astype("<u4")),
         "axes": [[round(float(v), 6) for v in row] for row in frame.axes],
         "deviation": _float32(normal_deviation(vertices, triangles, posterior, displacements)),
         "directions": [
@@ -107,8 +107,9 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _float32(array: np.ndarray) -> str:
-    return _base64(array.astype("<f4"))
+    return pack(array.astype("<f4"))
 
 
-def _base64(array: np.ndarray) -> str:
+def pack(array: np.ndarray) -> str:
+    """Return the bytes of an array in base64."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

@@ -44,7 +44,6 @@
       vec3 lit = vColour * (0.52 + 0.5 * key + 0.18 * fill) + 0.1 * shine;
       gl_FragColor = vec4(mix(lit, vColour, flat_), 1.0);
     }`;
-  const BACKGROUND = [0.965, 0.97, 0.978];
   const PLAIN = [0.47, 0.67, 0.84];
 
   const gl = canvas.getContext("webgl", { antialias: true, alpha: false });
@@ -58,17 +57,7 @@
   }
   body.dataset.webgl = "yes";
 
-  function shader(kind, source) {
-    const made = gl.createShader(kind);
-    gl.shaderSource(made, source);
-    gl.compileShader(made);
-    if (!gl.getShaderParameter(made, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(made));
-    return made;
-  }
-  const program = gl.createProgram();
-  gl.attachShader(program, shader(gl.VERTEX_SHADER, VERTEX));
-  gl.attachShader(program, shader(gl.FRAGMENT_SHADER, FRAGMENT));
-  gl.linkProgram(program);
+  const program = linked(gl, VERTEX, FRAGMENT);
   gl.useProgram(program);
   const uniform = (name) => gl.getUniformLocation(program, name);
   const at = { turn: uniform("turn"), scale: uniform("scale"), depth: uniform("depth"), lift: uniform("lift"), flat: uniform("flat_") };
@@ -199,45 +188,9 @@
     setNormal(normalsOf(moved));
   }
 
-  // Rows of `turn` are the screen's right, up and towards the viewer.
-  let turn, zoom;
-  function rotateBy(ax, ay) {
-    const [cx, sx, cy, sy] = [Math.cos(ay), Math.sin(ay), Math.cos(ax), Math.sin(ax)];
-    const m = [[cy, 0, sy], [sx * sy, cx, -sx * cy], [-cx * sy, sx, cx * cy]];
-    turn = m.map((row) => [0, 1, 2].map((j) => row[0] * turn[0][j] + row[1] * turn[1][j] + row[2] * turn[2][j]));
-  }
-  function reset() {
-    turn = data.axes.map((row) => row.slice());
-    zoom = 1;
-    rotateBy(0.35, 0.3);
-  }
-
-  function overlay(pixelsPerMicron) {
-    const target = Math.min(160, canvas.clientWidth / 3) / pixelsPerMicron;
-    const power = Math.pow(10, Math.floor(Math.log10(target)));
-    const length = [5, 2, 1].map((m) => m * power).find((v) => v <= target);
-    byId("scale-bar").style.width = `${length * pixelsPerMicron}px`;
-    byId("scale-text").textContent = `${significant(length)} µm`;
-    ["x", "y", "z"].forEach((name, j) => {
-      const x = 40 + 26 * turn[0][j], y = 40 - 26 * turn[1][j];
-      const arm = byId(`axis-${name}`), label = byId(`axis-${name}-text`);
-      arm.setAttribute("x2", x.toFixed(1));
-      arm.setAttribute("y2", y.toFixed(1));
-      label.setAttribute("x", (40 + 34 * turn[0][j]).toFixed(1));
-      label.setAttribute("y", (44 - 34 * turn[1][j]).toFixed(1));
-    });
-  }
   function draw() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
-    const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
-    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-    gl.viewport(0, 0, width, height);
-    gl.clearColor(...BACKGROUND, 1);
-    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    const half = (1.08 * radius) / zoom;
-    const wide = width > height;
-    const scale = wide ? [height / width / half, 1 / half] : [1 / half, width / height / half];
-    gl.uniformMatrix3fv(at.turn, false, [0, 1, 2].flatMap((j) => turn.map((row) => row[j])));
+    const scale = view.frame(gl, radius);
+    gl.uniformMatrix3fv(at.turn, false, [0, 1, 2].flatMap((j) => view.turn.map((row) => row[j])));
     gl.uniform2f(at.scale, scale[0], scale[1]);
     gl.uniform1f(at.depth, 1 / (4 * radius));
     gl.uniform1f(at.flat, 0);
@@ -253,7 +206,7 @@
       gl.drawElements(gl.LINES, edgeList.length, indexType, 0);
       gl.enableVertexAttribArray(gl.getAttribLocation(program, "colour"));
     }
-    overlay((scale[0] * canvas.clientWidth) / 2);
+    view.overlay((scale[0] * canvas.clientWidth) / 2);
   }
   let waiting = false;
   function redraw() {
@@ -261,38 +214,7 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; draw(); });
   }
-  const fingers = new Map();
-  let pinch = 0;
-  const zoomBy = (factor) => { zoom = Math.min(40, Math.max(0.3, zoom * factor)); redraw(); };
-  const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.x - b.x, a.y - b.y); };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    if (fingers.size === 2) pinch = spread();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const last = fingers.get(event.pointerId);
-    if (!last) return;
-    const dx = event.clientX - last.x, dy = event.clientY - last.y;
-    fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    if (fingers.size === 1) { rotateBy(dx * 0.009, dy * 0.009); redraw(); }
-    else if (fingers.size === 2) { const now = spread(); if (pinch > 0) zoomBy(now / pinch); pinch = now; }
-  });
-  const lift = (event) => fingers.delete(event.pointerId);
-  canvas.addEventListener("pointerup", lift);
-  canvas.addEventListener("pointercancel", lift);
-  canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoomBy(Math.exp(-event.deltaY * 0.0012)); }, { passive: false });
-  canvas.addEventListener("dblclick", () => { reset(); redraw(); });
-  canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[event.key];
-    if (step) rotateBy(...step);
-    else if (event.key === "+" || event.key === "=") zoomBy(1.15);
-    else if (event.key === "-") zoomBy(1 / 1.15);
-    else if (event.key === "0") reset();
-    else return;
-    event.preventDefault();
-    redraw();
-  });
+  const view = turntable(canvas, data.axes, "µm", redraw);
   directionBox.addEventListener("change", () => {
     slider.value = chosen() ? "100" : "0";
     if (chosen() && colourBox.value === "plain") colourBox.value = "direction";
@@ -302,11 +224,8 @@
   rangeBox.addEventListener("change", () => { deform(); redraw(); });
   colourBox.addEventListener("change", () => { recolour(); redraw(); });
   byId("edges").addEventListener("change", redraw);
-  byId("reset").addEventListener("click", () => { reset(); directionBox.value = ""; slider.value = "0"; colourBox.value = "plain"; recolour(); deform(); redraw(); });
-  window.addEventListener("resize", redraw);
-  canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); byId("viewer").hidden = true; byId("no-webgl").hidden = false; });
+  byId("reset").addEventListener("click", () => { view.reset(); directionBox.value = ""; slider.value = "0"; colourBox.value = "plain"; recolour(); deform(); redraw(); });
 
-  reset();
   recolour();
   deform();
   draw();

@@ -5,7 +5,7 @@ from .deconvolution import deconvolve
 from .gradient_files import read_fsl_gradients, read_mrtrix_gradients
 from .gradient_table import GradientTable
 from .harmonic_bases import convert_harmonics, rotate_harmonics, to_voxel_axes, to_world_axes
-from .image import read_harmonics, read_image, read_labels, read_mask, write_image
+from .image import read_harmonics, read_image, read_labels, read_mask, read_region, write_image
 from .response import read_response, write_response
 from .tensor_fit import fit_tensor
 from .tensors import Tensors
@@ -23,6 +23,7 @@ __all__ = [
     "read_labels",
     "read_mask",
     "read_mrtrix_gradients",
+    "read_region",
     "read_response",
     "rotate_harmonics",
     "spiral_directions",

@@ -16,6 +16,7 @@ from ...replace import replaced_when_written
 from ...text_files import PathLike, naming
 from ..grid import Grid
 from ..harmonics import degree_of
+from ..regions import Region
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -62,6 +63,21 @@ def read_image(path: PathLike, *, n_dimensions: int) -> tuple[Tensor, Grid]:
     return torch.from_numpy(values.reshape(shape)), grid
 
 
+def read_region(path: PathLike) -> Region:
+    """Read the voxels, on a grid of their own, where an image is not zero.
+
+    Raises
+    ------
+    FileError
+        When the image is wrong, or is zero everywhere.
+    """
+    values, grid = read_image(path, n_dimensions=3)
+    inside = (values != 0) & values.isfinite()
+    if not bool(inside.any()):
+        raise FileError(f"{path}: is zero everywhere; expected a mask of some voxels")
+    return Region(inside, grid.affine)
+
+
 def read_mask(path: PathLike, grid: Grid) -> Tensor:
     """Read the voxels (X, Y, Z), bool, where an image on `grid` is not zero.
 
@@ -70,15 +86,12 @@ def read_mask(path: PathLike, grid: Grid) -> Tensor:
     FileError
         When the image is wrong, lies on another grid, or is zero everywhere.
     """
-    values, found = read_image(path, n_dimensions=3)
-    if not found.matches(grid):
+    region = read_region(path)
+    if not region.grid.matches(grid):
         raise FileError(
-            f"{path}: lies on another grid {found.shape}; expected that of the image {grid.shape}"
+            f"{path}: lies on another grid {region.grid.shape}; expected that of the image {grid.shape}"
         )
-    mask = (values != 0) & values.isfinite()
-    if not bool(mask.any()):
-        raise FileError(f"{path}: is zero everywhere; expected a mask of some voxels")
-    return mask
+    return region.image
 
 
 def read_labels(path: PathLike) -> tuple[Tensor, Grid]:
