@@ -1,7 +1,7 @@
 """From diffusion images to fibre orientations: gradient tables, tensors, responses and deconvolution."""
 
-from .constraint_directions import read_directions, spiral_directions, write_directions
 from .deconvolution import deconvolve
+from .directions import constraint_directions, read_directions, spiral_directions, write_directions
 from .gradient_files import naming, read_fsl_gradients, read_mrtrix_gradients
 from .gradient_table import GradientTable
 from .harmonic_bases import convert_harmonics, rotate_harmonics, to_voxel_axes, to_world_axes
@@ -13,6 +13,7 @@ from .tensors import Tensors
 __all__ = [
     "GradientTable",
     "Tensors",
+    "constraint_directions",
     "convert_harmonics",
     "deconvolve",
     "fit_tensor",
