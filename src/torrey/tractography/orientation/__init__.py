@@ -7,7 +7,7 @@ from .gradient_table import GradientTable
 from .harmonic_bases import convert_harmonics, rotate_harmonics, to_voxel_axes, to_world_axes
 from .image import read_harmonics, read_image, read_labels, read_mask, write_image
 from .response import read_response, write_response
-from .response_estimate import HighestAnisotropy, ResponseEstimate, estimate_response
+from .response_estimate import HighestAnisotropy, ResponseEstimate, SinglePeak, estimate_response
 from .response_fit import fit_response
 from .tensor_fit import fit_tensor
 from .tensors import Tensors
@@ -16,6 +16,7 @@ __all__ = [
     "GradientTable",
     "HighestAnisotropy",
     "ResponseEstimate",
+    "SinglePeak",
     "Tensors",
     "constraint_directions",
     "convert_harmonics",
