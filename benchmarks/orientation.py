@@ -57,7 +57,7 @@ def compare(name: str, image: Path, mask_path: Path, folder: Path) -> None:
     response, fod, tensor, rows_path = (folder / part for part in ("r.txt", "fod.nii", "dt.nii", "d.txt"))
     # the 60 voxels of highest FA: how the FODs of the reference were made
     call("dwi2response", "fa", image, response, "-number", "60", "-lmax", "8", "-scratch", folder, *common)
-    write_directions(rows_path, spiral_directions())
+    write_directions(rows_path, spiral_directions(300))
     kernel = read_response(response)
     n_voxels = int(mask.sum())
     print(f"{name}: {n_voxels} voxels, {table.n_volumes} volumes, {response_text(kernel)}")

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...errors import AccuracyWarning, InputError
 from ..harmonics import harmonics, n_coefficients
 from .active_set import ActiveRows, solve_with_active_rows
-from .constraint_directions import spiral_directions
+from .directions import constraint_directions as default_directions
 from .gradient_table import GradientTable
 from .response import per_coefficient, rotational_harmonics
 
@@ -63,8 +63,8 @@ def deconvolve(
     mask : (...) Tensor of bool, optional
         Voxels to fit; the coefficients of others are zero.
     constraint_directions : (D, 3) Tensor, optional
-        Unit vectors where the FOD is kept from being negative. 300 on a spiral by default; MRtrix's own
-        300 differ, and so do its FODs, by 1 to 2 % (median).
+        Unit vectors where the FOD is kept from being negative; MRtrix's 300 by default. As many in other
+        places change FODs by 1 to 2 % (median).
     neg_lambda, norm_lambda : float
         Strength of the constraint and of ρ.
     threshold : float
@@ -111,7 +111,7 @@ def deconvolve(
         raise InputError("a signal is not finite; expected finite ones inside the mask")
     response = response.to(weighted)
     gradients = table.directions[on_shell].to(weighted)
-    directions = spiral_directions() if constraint_directions is None else constraint_directions
+    directions = default_directions() if constraint_directions is None else constraint_directions
     degree = min(8, 2 * len(response) - 2) if degree is None else degree
     # MRtrix's scale; it suits about 300 directions, since their number divides the rows and not their squares
     weight = 50 * neg_lambda * response[0] / len(directions)

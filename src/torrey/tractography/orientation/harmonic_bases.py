@@ -24,7 +24,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..grid import Grid
 from ..harmonics import degree_of, harmonics
-from .constraint_directions import spiral_directions
+from .directions import spiral_directions
 
 Basis = Literal["tournier07", "tournier07_legacy", "descoteaux07", "descoteaux07_legacy"]
 

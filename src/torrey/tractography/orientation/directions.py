@@ -1,8 +1,10 @@
-"""Directions at which a fibre orientation distribution is kept from being negative."""
+"""Sets of directions: on a spiral, of MRtrix, and in its text files."""
 
 from __future__ import annotations
 
 import math
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from ...text_files import PathLike
 from .gradient_files import read_rows
 
 
-def spiral_directions(n_directions: int = 300) -> Tensor:
+def spiral_directions(n_directions: int) -> Tensor:
     """Return (n, 3) unit vectors spread over the half sphere z > 0 on a spiral of golden angles.
 
     Equal areas by Archimedes' theorem; González, Math. Geosci. 42, 49 (2010).
@@ -21,6 +23,15 @@ def spiral_directions(n_directions: int = 300) -> Tensor:
     z = (i + 0.5) / n_directions
     azimuth, radius = i * math.pi * (3 - math.sqrt(5)), (1 - z**2).sqrt()
     return torch.stack((radius * azimuth.cos(), radius * azimuth.sin(), z), 1)
+
+
+@cache
+def constraint_directions() -> Tensor:
+    """Return the 300 unit vectors (300, 3) at which `dwi2fod` keeps an FOD from being negative.
+
+    They come with their licence, `electrostatic300.LICENSE.txt`.
+    """
+    return read_directions(Path(__file__).with_name("electrostatic300.txt"))
 
 
 def read_directions(path: PathLike) -> Tensor:
