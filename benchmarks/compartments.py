@@ -6,7 +6,8 @@ Largest error over S(0) against an independent solution of the same semi-discret
 and seconds from mesh to signals: matrix formalism in default settings and with a tolerance of 1e-5 (1e-3 for
 the neuron), and time stepping with 1e-5, which takes some of the measurements. `SciPy` is plain matrix
 formalism as SpinDoctor does it, in the same run: ARPACK, and matrix exponentials for each measurement, with
-as many modes as the reference took.
+as many modes as the reference took. Rows of `each compartment` are those of `simulate_compartments`, the
+largest error of any compartment.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ STEPPED = 24
 
 
 class Case(NamedTuple):
-    """A mesh and tissue, the measurements (N,) with an exact signal, and the reference's number of modes."""
+    """A mesh and tissue, the measurements with exact signals (N, C), and the reference's number of modes."""
 
     mesh: torrey.TetMesh
     tissue: torrey.Tissue
@@ -51,8 +52,9 @@ class Case(NamedTuple):
     modes: int
 
     def error(self, signal: np.ndarray, rows: np.ndarray | slice = slice(None)) -> str:
-        """Return the largest difference over S(0), of the measurements `rows`."""
-        return f"{np.abs(signal - self.exact[rows]).max() / self.content:.1e}"
+        """Return the largest difference over S(0), of the measurements `rows`: of all, or of each (·, C)."""
+        exact = self.exact if signal.ndim == 2 else self.exact.sum(1)
+        return f"{np.abs(signal - exact[rows]).max() / self.content:.1e}"
 
 
 def read_case(folder: Path, name: str) -> Case:
@@ -60,14 +62,16 @@ def read_case(folder: Path, name: str) -> Case:
         d = dict(archive)
     if name == SEQUENCES:
         waveforms, points = (CosineOgse(2), SineOgse(1), DoublePgse(2.0)), np.indices(d["exact_signal"].shape)
-        points, exact = points.reshape(3, -1).T, d["exact_signal"].ravel()
+        points, exact = points.reshape(3, -1).T, d["exact_signal"].reshape(-1, 1)
     else:
         waveforms = (Pgse(),) * len(d["delta"])
         points = d.get("exact_points_seq_b_dir")
-        exact = d.get("exact_points_signal")
         if points is None:
-            summed = d["exact_signal"].sum(-1) if d["exact_signal"].ndim == 4 else d["exact_signal"]
-            points, exact = np.indices(summed.shape).reshape(3, -1).T, summed.ravel()
+            shape = d["exact_signal"].shape
+            points = np.indices(shape[:3]).reshape(3, -1).T
+            exact = d["exact_signal"].reshape(len(points), -1)
+        else:
+            exact = d["exact_points_signal"].reshape(len(points), -1)
     parts = [
         Acquisition.encode(
             waveforms[s],
@@ -113,9 +117,28 @@ def by_scipy(case: Case) -> np.ndarray:
 
 
 def simulated(
-    case: Case, acquisition: Acquisition, solver: torrey.MatrixFormalism | torrey.BlochTorrey
+    case: Case,
+    acquisition: Acquisition,
+    solver: torrey.MatrixFormalism | torrey.BlochTorrey,
+    *,
+    each: bool,
 ) -> np.ndarray:
-    return torrey.simulate(case.mesh, case.tissue, acquisition, solver=solver).numpy()
+    simulate = torrey.simulate_compartments if each else torrey.simulate
+    return simulate(case.mesh, case.tissue, acquisition, solver=solver).numpy()
+
+
+def by_torrey(case: Case, name: str, *, each: bool) -> list[str]:
+    """Return errors and seconds of both solvers."""
+    fine = torrey.MatrixFormalism(tolerance=1e-3 if name == NEURON else 1e-5)
+    N = case.acquisition.n_measurements
+    few = np.linspace(0, N - 1, min(STEPPED, N)).astype(int)
+    cells: list[str] = []
+    for solver in (torrey.MatrixFormalism(), fine):
+        signal, seconds = timed(partial(simulated, case, case.acquisition, solver, each=each))
+        cells += [case.error(signal), f"{seconds:.2f}"]
+    some, stepping = case.acquisition.subset(few), torrey.BlochTorrey(tolerance=1e-5)
+    signal, seconds = timed(partial(simulated, case, some, stepping, each=each))
+    return [*cells, case.error(signal, few), f"{seconds:.2f}", str(len(few))]
 
 
 def main() -> None:
@@ -129,17 +152,8 @@ def main() -> None:
     report.row("case", "nodes", "N", *header, widths=widths)
     for name in (*PGSE_CASES, SEQUENCES, NEURON):
         case = read_case(folder, name)
-        fine = torrey.MatrixFormalism(tolerance=1e-3 if name == NEURON else 1e-5)
-        N = case.acquisition.n_measurements
-        few = np.linspace(0, N - 1, min(STEPPED, N)).astype(int)
-
-        cells: list[str] = []
-        for solver in (torrey.MatrixFormalism(), fine):
-            signal, seconds = timed(partial(simulated, case, case.acquisition, solver))
-            cells += [case.error(signal), f"{seconds:.2f}"]
-        some = case.acquisition.subset(few)
-        signal, seconds = timed(partial(simulated, case, some, torrey.BlochTorrey(tolerance=1e-5)))
-        cells += [case.error(signal, few), f"{seconds:.2f}", str(len(few))]
+        shown = case.mesh.n_vertices, case.acquisition.n_measurements
+        cells = by_torrey(case, name, each=False)
         if all(type(waveform) is Pgse for waveform in case.acquisition.waveforms):
             # one BLAS thread, as Torrey takes
             with one_blas_thread():
@@ -147,7 +161,10 @@ def main() -> None:
             cells += [case.error(signal), f"{seconds:.2f}"]
         else:
             cells += ["", ""]
-        report.row(name, case.mesh.n_vertices, N, *cells, widths=widths)
+        report.row(name, *shown, *cells, widths=widths)
+        if case.mesh.n_compartments > 1:
+            cells = [*by_torrey(case, name, each=True), "", ""]
+            report.row("  each compartment", *shown, *cells, widths=widths)
         report.write()
 
 

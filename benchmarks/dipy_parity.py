@@ -32,7 +32,7 @@ from torrey.tractography.propagation import (
     ThresholdStopping,
     track_dipy,
 )
-from torrey.tractography.propagation.hemisphere import default_hemisphere
+from torrey.tractography.propagation.dipy.hemisphere import default_hemisphere
 
 WIDTHS = (34, 8, 8, 10, 10, 10, 12, 12, 8)
 LENGTHS = {"min_length": 0.0, "max_length": 300.0}

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 import torrey
 from common import Report, best_of, peak_memory
 from torrey.acquisition import electrostatic_directions
-from torrey.fem.block_lanczos import block_lanczos
+from torrey.fem.block_lanczos import BlockLanczos
 from torrey.fem.eigenmodes import Eigenmodes, lowest_modes
 from torrey.fem.factorise import factorise
 from torrey.mesh import cylinder, sphere
@@ -104,7 +104,7 @@ def solver_times(S: csc_array, M: csc_array, count: int) -> list[float]:
     inverse = LinearOperator(M.shape, matvec=solve, dtype=np.float64)
     runs = [
         lambda: eigsh(S, count, M, sigma=shift, OPinv=inverse, v0=np.cos(np.arange(M.shape[0]))),
-        lambda: block_lanczos(M, solve, count, shift=shift),
+        lambda: BlockLanczos(M, solve, shift=shift).lowest(count),
     ]
     if M.shape[0] < 2200:
         runs.append(lambda: eigh(S.toarray(), M.toarray(), subset_by_index=(0, count - 1)))

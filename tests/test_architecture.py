@@ -63,6 +63,7 @@ PUBLIC = {
     "signal",
     "simulate",
     "simulate_batch",
+    "simulate_compartments",
     "tractography",
     "write_mesh",
 }

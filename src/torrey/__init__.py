@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .signal import Tissue as Tissue
     from .signal.simulate import simulate as simulate
     from .signal.simulate import simulate_batch as simulate_batch
+    from .signal.simulate import simulate_compartments as simulate_compartments
 
     __version__: str
 
@@ -41,6 +42,7 @@ _HOMES = {
     "reconstruct": "inverse",
     "simulate": "signal",
     "simulate_batch": "signal",
+    "simulate_compartments": "signal",
     "write_mesh": "mesh",
 }
 """The public names and the package each lives in."""

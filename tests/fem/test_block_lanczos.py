@@ -10,7 +10,7 @@ from scipy.sparse import block_diag, csc_array
 from torrey.errors import ConvergenceError
 from torrey.fem import block_lanczos as module
 from torrey.fem.assembly import assemble
-from torrey.fem.block_lanczos import block_lanczos
+from torrey.fem.block_lanczos import BlockLanczos
 from torrey.fem.factorise import factorise
 from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.space import FunctionSpace
@@ -30,7 +30,7 @@ def matrices(mesh, order=1):
 
 
 def lowest(S, M, count, shift=SHIFT):
-    return block_lanczos(M, factorise(csc_array(S - shift * M)), count, shift=shift)
+    return BlockLanczos(M, factorise(csc_array(S - shift * M)), shift=shift).lowest(count)
 
 
 MESHES = {
@@ -93,6 +93,36 @@ def test_a_third_of_all_modes():
     np.testing.assert_allclose(values, dense[:count], rtol=1e-10, atol=1e-11)
 
 
+def test_asking_for_more_continues():
+    S, M = MESHES["cube"]()
+    dense = eigh(S.toarray(), M.toarray(), eigvals_only=True)
+    factor, solved = factorise(csc_array(S - SHIFT * M)), []
+
+    def solve(right):
+        solved.append(right.shape[1])
+        return factor(right)
+
+    lanczos = BlockLanczos(M, solve, shift=SHIFT)
+    for count in (10, 40, 25, 120):
+        before = sum(solved)
+        values, vectors = lanczos.lowest(count)
+        np.testing.assert_allclose(values, dense[:count], rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(vectors.T @ (M @ vectors), np.eye(count), atol=1e-12)
+        residual = S @ vectors - (M @ vectors) * values
+        bound = 100 * module.TOLERANCE * max(1.0, values[-1])
+        assert np.linalg.norm(residual) < bound * np.linalg.norm(M @ vectors)
+        if count == 25:  # they were found on the way to 40
+            assert sum(solved) == before
+        # a lower bound, and one that has seen more than was asked for
+        limit = dense[min(2 * count, len(dense) - 1)]
+        assert count <= lanczos.at_least_below(limit) <= (dense < limit * (1 + 1e-9)).sum()
+    continued = sum(solved)
+    solved.clear()
+    BlockLanczos(M, solve, shift=SHIFT).lowest(120)
+    # the same space but for where its convergence was looked at
+    assert continued < 1.2 * sum(solved)
+
+
 @pytest.mark.parametrize("shift", [-1e-3, -0.1, -10.0])
 def test_the_shift_does_not_matter(shift):
     S, M = MESHES["bent tube"]()
@@ -117,4 +147,4 @@ def test_too_small_a_basis_is_an_error_that_gives_its_size(monkeypatch):
 def test_a_solve_that_is_not_finite_is_an_error():
     _, M = MESHES["ball"]()
     with pytest.raises(ConvergenceError, match="broke down"):
-        block_lanczos(M, lambda right: np.full_like(right, np.nan), 5, shift=SHIFT)
+        BlockLanczos(M, lambda right: np.full_like(right, np.nan), shift=SHIFT).lowest(5)

@@ -10,7 +10,7 @@ from scipy.sparse import csc_array
 from torrey.errors import InputError
 from torrey.fem import eigenmodes
 from torrey.fem.assembly import assemble
-from torrey.fem.eigenmodes import SPLIT_MULTIPLET, lowest_modes
+from torrey.fem.eigenmodes import SPLIT_MULTIPLET, Spectrum, lowest_modes
 from torrey.fem.factorise import factorise, library
 from torrey.fem.geometry import Coefficients, element_geometry
 from torrey.fem.space import FunctionSpace
@@ -112,6 +112,21 @@ def test_below_keeps_every_mode_under_the_limit(ball):
         assert modes.next_value > below
         # only what completes the last multiplet is added
         assert values[n - 1] <= max(below, values[least - 1]) * (1 + SPLIT_MULTIPLET) ** (n - least + 1)
+
+
+def test_a_spectrum_goes_further_up_on_one_factorisation(ball, monkeypatch):
+    S, M = ball
+    values = eigh(S.toarray(), M.toarray(), eigvals_only=True, subset_by_index=(0, 250))
+    factorised = []
+    monkeypatch.setattr(eigenmodes, "factorise", lambda A: factorised.append(A) or factorise(A))
+    # a diffusivity that is too large makes the first guess of the count too low; the space then knows better
+    spectrum = Spectrum(S, M, diffusivity=8 * D, volume=float(M.sum()))
+    for below in (2.0, 5.0, 3.0, 12.0):
+        modes = spectrum.lowest(below=below)
+        assert modes.n_modes >= (values <= below).sum()
+        assert modes.next_value > below
+        np.testing.assert_allclose(modes.values, values[: len(modes.values)], rtol=1e-9, atol=1e-9)
+    assert len(factorised) == 1
 
 
 def test_counts_beyond_the_space_give_the_complete_basis():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import test_compartments as compartments
+import test_three_axes as three_axes
 import torch
 from scipy.integrate import solve_ivp
 from scipy.linalg import eigh
@@ -11,7 +12,14 @@ from scipy.sparse.linalg import splu
 from scipy.special import jnp_zeros, spherical_jn
 from signal_cases import SPINDOCTOR, coarse_on_purpose, rotation, spindoctor_mesh
 
-from torrey.acquisition import Acquisition, CosineOgse, Trapezoid, electrostatic_directions
+from torrey.acquisition import (
+    Acquisition,
+    CosineOgse,
+    Trapezoid,
+    axisymmetric_encoding,
+    electrostatic_directions,
+    pulse_train,
+)
 from torrey.errors import InputError
 from torrey.mesh import TetMesh, box, cylinder, sphere
 from torrey.signal import MatrixFormalism, Tissue, apparent_diffusion, compartment_diffusion, simulate
@@ -144,29 +152,60 @@ def mixed(bval):
     )
 
 
+def turning(bval):
+    """b-tensors of all shapes, two pairs of pulses at an angle, and gradients without any symmetry."""
+    whole = three_axes.mixed_encodings().subset(range(9))
+    return scaled(whole, (bval / whole.bvals).sqrt())
+
+
+def scaled(acquisition, by):
+    return Acquisition(
+        torch.as_tensor(by)[..., None] * acquisition.gradients,
+        *(acquisition.small_delta, acquisition.big_delta, acquisition.echo_time),
+        *(acquisition.waveforms, acquisition.waveform_of),
+    )
+
+
+@pytest.mark.parametrize("encoding", [mixed, turning])
 @pytest.mark.parametrize("name", TISSUES)
-def test_slope_of_simulated_signals(name):
+def test_slope_of_simulated_signals(name, encoding):
     mesh, tissue = compartments.halves(), TISSUES[name]
 
     bvals = [60.0, 120.0, 180.0]
-    parts = [mixed(bval) for bval in bvals]
-    still = mixed(60.0)
-    still = Acquisition(
-        0 * still.gradients,
-        *(still.small_delta, still.big_delta, still.echo_time, still.waveforms, still.waveform_of),
-    )
+    parts = [encoding(bval) for bval in bvals]
+    still = scaled(parts[0], 0.0)
     with coarse_on_purpose():
         whole = Acquisition.concatenate([*parts, still])
-        signals = simulate(mesh, tissue, whole, solver=MatrixFormalism(modes=10_000)).real.view(4, -1)
+        signals = simulate(mesh, tissue, whole, solver=MatrixFormalism(modes=10_000)).abs().view(4, -1)
     slopes = [-(s / signals[3]).log() / (b / 1000) for s, b in zip(signals, bvals, strict=False)]
     extrapolated = 3 * slopes[0] - 3 * slopes[1] + slopes[2]
-    ours = apparent_diffusion(mesh, tissue, mixed(60.0))
+    ours = apparent_diffusion(mesh, tissue, encoding(60.0))
     # time steps are good to 1e-6 of S(0) at so small a b, over b = 0.06 ms/µm²
     np.testing.assert_allclose(ours.numpy(), extrapolated.numpy(), rtol=0, atol=1e-4)
 
 
-def test_closed_compartments_make_up_the_whole():
-    mesh, tissue, acquisition = compartments.halves(), TISSUES["closed"], pgse(AXES)
+def test_pulses_on_a_raster_are_those_along_one_axis():
+    mesh, u = spindoctor_mesh("bent_twisted"), electrostatic_directions(4)
+    train = pulse_train([[0, 0, 1.0]], small_delta=5.0, big_delta=10.0)
+    ours = apparent_diffusion(mesh, Tissue(), Acquisition.rotated(train, [1000.0] * 4, u))
+    exact = apparent_diffusion(mesh, Tissue(), pgse(u, big_delta=[10.0]))
+    # Krylov spaces differ by a little of their tolerance
+    torch.testing.assert_close(ours, exact, rtol=0, atol=1e-9)
+
+
+def test_two_directions_at_long_times_add_up():
+    """Far apart in time, pairs of pulses do not know of each other: ADC = Σ b_i ADC_i/Σ b_i."""
+    mesh, times = box((3.0, 5.0, 4.0), (5, 7, 5)), {"small_delta": 4.0, "big_delta": 12.0}
+    train = pulse_train([[1.0, 0, 0], [0, 2.0, 0]], pause=60.0, **times)
+    ours = apparent_diffusion(mesh, Tissue(), Acquisition.rotated(train, [1000.0], [[0, 0, 1.0]]))
+    alone = apparent_diffusion(mesh, Tissue(), Acquisition.pgse([1000.0] * 2, np.eye(3)[:2], **times))
+    # what is left after 60 ms of e^{−λt}, λ = 2(π/5)²/ms; a train has F² four times as large along y
+    assert float(ours) == pytest.approx(float(alone @ torch.tensor([1.0, 4.0]).double() / 5), rel=1e-7)
+
+
+@pytest.mark.parametrize("acquisition", [pgse(AXES), turning(60.0)], ids=["pulses", "turning"])
+def test_closed_compartments_make_up_the_whole(acquisition):
+    mesh, tissue = compartments.halves(), TISSUES["closed"]
     whole = apparent_diffusion(mesh, tissue, acquisition)
     apart = compartment_diffusion(mesh, tissue, acquisition)
     # equal volumes, so that spin densities weigh
@@ -196,6 +235,34 @@ def test_vertex_gradients_are_exact(name):
     check_gradient(
         lambda x: weights @ apparent_diffusion(mesh.with_vertices(x), TISSUES[name], acquisition), leaf, u
     )
+
+
+def test_gradients_in_vertices_samples_and_axes():
+    mesh, generator = compartments.halves((3, 3, 4)), torch.Generator().manual_seed(1)
+
+    def random(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    u, samples, turn = 0.05 * random(*mesh.vertices.shape), random(1, 6, 3), random(1, 6, 3)
+    samples, turn = (600 * (x - x.mean(1, keepdim=True)) for x in (samples, turn))
+    axis = torch.tensor([[0.4, -0.3, 0.8], [0.0, 1.0, 0.2]], dtype=torch.float64)
+    change, weights = random(2, 3), random(3)
+    encoding = Acquisition.rotated(axisymmetric_encoding(-0.3, 20.0, n_cells=12), [500.0] * 2, unit(axis))
+
+    def total(step):
+        own = Acquisition.from_waveforms(samples + 0.1 * step[1] * turn, raster=2.0)
+        gradients = encoding.gradients + step[2] * change
+        times = encoding.small_delta, encoding.big_delta, encoding.echo_time
+        both = Acquisition.concatenate([own, Acquisition(gradients, *times, encoding.waveforms)])
+        moved = mesh.with_vertices(mesh.vertices + (1 + step[0]) * u)
+        return weights @ apparent_diffusion(moved, TISSUES["permeable"], both)
+
+    for direction in torch.eye(3, dtype=torch.float64):
+        check_gradient(total, torch.zeros(3, dtype=torch.float64, requires_grad=True), direction)
+
+
+def unit(x):
+    return torch.nn.functional.normalize(x)
 
 
 PARAMETERS = {
@@ -256,6 +323,8 @@ def test_what_has_no_coefficient_is_refused():
         compartment_diffusion(mesh, Tissue(surface_relaxivity={1: 0.1}), acquisition)
     with pytest.raises(InputError, match="values for 3 compartments, expected 2"):
         compartment_diffusion(mesh, Tissue(diffusivity=[1.0, 1.0, 1.0]), acquisition)
+    with pytest.raises(InputError, match="row 0 has no gradient"):
+        apparent_diffusion(mesh, Tissue(), Acquisition.from_waveforms(np.zeros((1, 4, 3)), raster=1.0))
     with pytest.raises(InputError, match="row 0 has no gradient"):
         apparent_diffusion(
             mesh, Tissue(), Acquisition.shells_of([0.0, 1000.0], AXES, small_delta=5, big_delta=10)

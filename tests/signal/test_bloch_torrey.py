@@ -98,7 +98,7 @@ def test_gradients_of_the_tissue_are_those_of_the_steps(name):
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradients_of_vertices_and_gradient_vectors_are_those_of_the_steps(order, monkeypatch):
     # segments of a few steps, as on a large mesh
-    monkeypatch.setattr("torrey.signal.bloch_torrey._SEGMENT", 3 * 7 * 500)
+    monkeypatch.setattr("torrey.signal.midpoint._SEGMENT", 3 * 7 * 500)
     mesh, acquisition = compartments.halves((1, 2, 4)), waveforms.mixed()
     tissue = Tissue(diffusivity=[1.0, 2.0], T2=[50.0, 80.0], permeability={(0, 1): 0.3})
     generator = torch.Generator().manual_seed(1)

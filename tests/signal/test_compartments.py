@@ -11,7 +11,7 @@ from signal_cases import TESTS, coarse_on_purpose, few_measurements, rotation
 
 from torrey.acquisition import Acquisition, electrostatic_directions
 from torrey.errors import InputError, MeshError
-from torrey.mesh import TetMesh, box, label_parts, sphere, sphere_in_box
+from torrey.mesh import TetMesh, box, label_parts, layered_sphere, sphere, sphere_in_box
 from torrey.mesh.compartments import split_compartments
 from torrey.signal import MatrixFormalism, Tissue, simulate
 from torrey.signal.operators import Domain, Operators
@@ -394,3 +394,40 @@ def test_cells_under_one_label_are_cells_apart():
     ours = signal(labelled, Tissue(diffusivity=[1.5, 1.5, 2.0]))
     apart = 2 * signal(small, Tissue(diffusivity=1.5)) + signal(large, Tissue(diffusivity=2.0))
     torch.testing.assert_close(ours, apart, rtol=0, atol=1e-10 * float(together.volume))
+
+
+def test_fixed_basis_with_a_permeable_wall():
+    """Against differences of the same truncated computation, at a cut of 1 µm."""
+    mesh, acquisition = layered_sphere((2.0, 3.0), resolution=3), few_measurements().subset(slice(6, 36, 3))
+    generator = torch.Generator().manual_seed(1)
+    rough = 0.1 * torch.randn(mesh.vertices.shape, generator=generator, dtype=torch.float64)
+    smooth = mesh.vertices * (1 + torch.sin(mesh.vertices[:, 2:])) / 4
+    tissue = {
+        "permeability": torch.tensor(1.0, dtype=torch.float64),
+        "diffusivity": torch.tensor([1.0, 2.0], dtype=torch.float64),
+        "T2": torch.tensor([50.0, 90.0], dtype=torch.float64),
+        "spin_density": torch.tensor([0.7, 1.0], dtype=torch.float64),
+    }
+
+    def loss(values, solver):
+        others = {name: value for name, value in values.items() if name != "vertices"}
+        others["permeability"] = {(0, 1): others["permeability"]}
+        moved = mesh.with_vertices(values["vertices"])
+        return signal(moved, Tissue(**others), acquisition, solver).real.sum()
+
+    at = {"vertices": mesh.vertices, **tissue}
+    given = Tissue(**{**tissue, "permeability": {(0, 1): tissue["permeability"]}})
+    with coarse_on_purpose():
+        n_modes = MatrixFormalism(length_scale=1.0).basis(mesh, given, acquisition).modes.n_modes
+    solver = MatrixFormalism(modes=n_modes)
+    leaves = {name: value.clone().requires_grad_() for name, value in at.items()}
+    slopes = dict(zip(leaves, torch.autograd.grad(loss(leaves, solver), list(leaves.values())), strict=True))
+    directions = [("vertices", rough, 1e-2), ("vertices", smooth, 2e-3)]
+    # of the permeability it would be 1e-1 with all modes held
+    directions += [(name, value, 1e-2) for name, value in tissue.items()]
+    h = 1e-3
+    for name, u, bound in directions:
+        with torch.no_grad():
+            before, after = (loss({**at, name: at[name] + s * u}, solver) for s in (-h, h))
+        expected = float(after - before) / (2 * h)
+        assert float((slopes[name] * u).sum()) == pytest.approx(expected, rel=bound), name

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 from signal_cases import coarse_on_purpose
 from test_apparent_diffusion import check_gradient
 from test_compartments import halves
 from test_one_axis import mixed
+from test_three_axes import mixed_encodings
 
-from torrey.acquisition import Acquisition, DoublePgse, Trapezoid
+from torrey.acquisition import Acquisition, DoublePgse, FreeWaveform, Trapezoid, pulse_train
 from torrey.errors import InputError
 from torrey.mesh import sphere_in_box
 from torrey.signal import Karger, MatrixFormalism, Tissue, compartment_diffusion, simulate
+from torrey.signal.karger_steps import pulse_pieces
 from torrey.signal.operators import Operators
 from torrey.signal.timing import pulse_timings
 
@@ -90,11 +93,99 @@ def test_against_an_adaptive_integrator(waveform):
     np.testing.assert_allclose(ours.numpy(), exact.y[:, -1], rtol=0, atol=1e-8)
 
 
+def free_waveforms():
+    """b-tensors of all shapes turned to two axes, and gradients without any symmetry, with pauses."""
+    generator = torch.Generator().manual_seed(4)
+    samples = torch.randn(2, 9, 3, generator=generator, dtype=torch.float64)
+    samples = 600 * (samples - samples.mean(1, keepdim=True))
+    whole = Acquisition.concatenate([mixed_encodings(), Acquisition.from_waveforms(samples, raster=1.5)])
+    times = whole.small_delta, whole.big_delta, whole.echo_time + 3.0
+    return Acquisition(whole.gradients, *times, whole.waveforms, whole.waveform_of)
+
+
+TENSORS = torch.tensor(
+    [
+        [[1.0, 0.4, 0.0], [0.4, 0.7, 0.1], [0.0, 0.1, 0.5]],
+        [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]],
+        [[1.0, -0.3, 0.2], [-0.3, 0.3, 0.0], [0.2, 0.0, 1.5]],
+    ]
+).double()
+
+
+def test_no_exchange_is_gaussian_in_the_b_tensor():
+    """exp(−B:D − r TE) of each pool."""
+    acquisition, relaxation = free_waveforms(), torch.tensor([0.01, 0.02, 0.0], dtype=torch.float64)
+    free = torch.tensor([isinstance(w, FreeWaveform) for w in acquisition.waveforms])[acquisition.waveform_of]
+    B = acquisition.b_tensors / 1000
+    for D in (TENSORS, [0.5, 1.0, 2.0]):
+        ours = pools(exchange=0.0).signal(D, acquisition)
+        matrices = torch.as_tensor(D).double()
+        if matrices.ndim == 1:
+            matrices = matrices[:, None, None] * torch.eye(3)
+        attenuation = torch.einsum("nuv,cuv->nc", B, matrices)
+        late = acquisition.echo_time[:, None] * relaxation
+        exact = torch.tensor([3.0, 1.0, 2.0]) * torch.exp(-attenuation - late)
+        # two Gauss points integrate q(t)ᵀDq(t), of second order in t, exactly
+        torch.testing.assert_close(ours[free], exact[free], rtol=1e-10, atol=0)
+
+
+def test_pulses_on_a_raster_are_those_along_one_axis():
+    axes = torch.nn.functional.normalize(torch.tensor([[0.0, 0, -1], [0.3, -0.5, 0.2], [1, 0, 0]]).double())
+    train = pulse_train([[0, 0, 1.0]], small_delta=4.0, big_delta=10.0)
+    there = Acquisition.pgse([1800.0] * 3, axes, small_delta=4.0, big_delta=10.0, echo_time=17.0)
+    here = Acquisition.rotated(train, [1800.0] * 3, axes, echo_time=17.0)
+    for D in (TENSORS, [0.5, 1.0, 2.0], torch.rand(3, 3, generator=torch.Generator().manual_seed(0))):
+        ours, theirs = (pools(exchange=0.3).signal(D, a) for a in (here, there))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
+
+
+def test_gradients_that_turn_against_an_adaptive_integrator():
+    """Its own integral of the waveform, cell by cell."""
+    acquisition, model = free_waveforms().subset([4, 7, 13]), pools(exchange=0.2)
+    k = model.exchange.numpy()
+    static = k.T - np.diag(k.sum(1) + model.relaxation.numpy())
+    ours = model.signal(TENSORS, acquisition).numpy()
+    for row in range(3):
+        waveform = acquisition.waveforms[int(acquisition.waveform_of[row])]
+        gradient = acquisition.free_wave_vectors(torch.tensor([row]))[0].numpy()
+        lead = (float(acquisition.echo_time[row]) - len(gradient) * waveform.raster) / 2
+        state = expm(lead * static) @ model.magnetisation.numpy()
+        q = np.zeros(3)
+        for g in gradient:
+
+            def slope(t, S, q=q, g=g):
+                now = q + t * g
+                return (static - np.diag(np.einsum("u,cuv,v->c", now, TENSORS.numpy(), now))) @ S
+
+            state = solve_ivp(slope, (0, waveform.raster), state, method="DOP853", rtol=1e-11, atol=1e-13).y[
+                :, -1
+            ]
+            q = q + waveform.raster * g
+        # the tolerance of the steps, 1e-9 of the 6 in all
+        np.testing.assert_allclose(ours[row], expm(lead * static) @ state, rtol=0, atol=1e-8)
+
+
+def test_gradients_in_every_sample_and_tensor():
+    generator = torch.Generator().manual_seed(5)
+    samples = torch.randn(1, 6, 3, generator=generator, dtype=torch.float64)
+    turn = torch.randn(1, 6, 3, generator=generator, dtype=torch.float64)
+    samples, turn = (600 * (x - x.mean(1, keepdim=True)) for x in (samples, turn))
+    change = torch.diag_embed(torch.rand(3, 3, generator=generator, dtype=torch.float64))
+
+    def total(step):
+        acquisition = Acquisition.from_waveforms(samples + step[0] * turn, raster=2.0)
+        model = pools(exchange=0.1 * (1 + step[1]))
+        return model.signal(TENSORS + step[2] * change, acquisition)[:, 1].sum()
+
+    leaf = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    check_gradient(total, leaf, torch.tensor([0.1, 1.0, 1.0]).double())
+
+
 def test_steps_are_of_fourth_order():
     acquisition = Acquisition.encode(Trapezoid(1.0), [2500.0], X, small_delta=6.0, big_delta=11.0)
     ((timing, _),) = pulse_timings(acquisition)
     model, rates = pools(exchange=0.3), acquisition.wave_vectors[:, :1] ** 2 * torch.tensor([0.5, 1.0, 2.0])
-    eight, sixteen, exact = (model._march(timing, rates, n) for n in (8, 16, 128))
+    eight, sixteen, exact = (model._march(pulse_pieces(timing, rates, n)) for n in (8, 16, 128))
     # 2⁴, and 2² where the commutator is wrong
     assert float((eight - exact).norm() / (sixteen - exact).norm()) == pytest.approx(16, rel=0.05)
 

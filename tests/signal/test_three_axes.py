@@ -13,11 +13,8 @@ from torrey.errors import InputError
 from torrey.fem.reduced import ReducedModel
 from torrey.signal import (
     BlochTorrey,
-    Karger,
     MatrixFormalism,
     Tissue,
-    apparent_diffusion,
-    compartment_diffusion,
     short_time_diffusion,
     simulate,
 )
@@ -186,15 +183,6 @@ def test_vertices_of_a_permeable_mesh():
     assert ours == pytest.approx(difference, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        apparent_diffusion,
-        compartment_diffusion,
-        short_time_diffusion,
-        lambda mesh, tissue, a: Karger.of(mesh, tissue).signal([1.0, 1.0], a),
-    ],
-)
-def test_what_takes_pulses_only_says_so(use):
+def test_what_takes_pulses_only_says_so():
     with pytest.raises(InputError, match=r"row 0 is FreeWaveform.*, expected pul"):
-        use(halves(), Tissue(), free(random_waveforms()))
+        short_time_diffusion(halves(), Tissue(), free(random_waveforms()))

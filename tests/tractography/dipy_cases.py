@@ -10,7 +10,7 @@ import torch
 
 from torrey.tractography import Grid
 from torrey.tractography.fields import PeakField, SHField
-from torrey.tractography.propagation.hemisphere import default_hemisphere
+from torrey.tractography.propagation.dipy.hemisphere import default_hemisphere
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -19,9 +19,9 @@ from torrey.tractography.propagation import (
     ThresholdStopping,
     track_dipy,
 )
-from torrey.tractography.propagation.dipy_batch import Propagation, grow_together
-from torrey.tractography.propagation.dipy_compiled import can_compile, grow_compiled
-from torrey.tractography.propagation.stages import euler
+from torrey.tractography.propagation.dipy.batch import Propagation, grow_together
+from torrey.tractography.propagation.dipy.compiled import can_compile, grow_compiled
+from torrey.tractography.propagation.dipy.stages import euler
 
 FRAME = "oblique"
 
@@ -223,11 +223,9 @@ def test_compiled_streamlines_are_those_of_the_batch(field, algorithm, kind):
     step = torch.tensor(0.5, dtype=torch.float64)
     how = Propagation(algorithm.rule(field), euler, stopping, step, fewest=20, most=40)
     assert can_compile(how, starts)
-    kept, batch = grow_together(how, starts, directions)
-    kept_too, compiled = grow_compiled(how, starts, directions)
-    assert 0 < len(kept) < len(starts)
-    torch.testing.assert_close(kept_too, kept)
-    for one, other in zip(batch, compiled, strict=True):
+    batch, compiled = (grow(how, starts, directions) for grow in (grow_together, grow_compiled))
+    assert 0 < len(batch.seed_indices) < len(starts)
+    for one, other in zip(vars(batch).values(), vars(compiled).values(), strict=True):
         # rounding of a hundred steps
         torch.testing.assert_close(other, one, atol=1e-11, rtol=0)
 

@@ -12,7 +12,7 @@ from scipy.sparse import csc_array
 
 from ..errors import ConvergenceError, InputError
 from .blas_threads import one_blas_thread
-from .block_lanczos import block_lanczos
+from .block_lanczos import BlockLanczos
 from .factorise import factorise
 
 DENSE_BELOW = 400
@@ -59,57 +59,97 @@ class Eigenmodes:
         return float(self.values[self.n_modes]) if len(self.values) > self.n_modes else math.inf
 
 
-def lowest_modes(
-    stiffness: csc_array,
-    mass: csc_array,
-    *,
-    count: int | None = None,
-    below: float | None = None,
-    diffusivity: float | None = None,
-    volume: float | None = None,
-) -> Eigenmodes:
-    """Compute the lowest eigenmodes by shift-invert block Lanczos (dense for small meshes).
+class Spectrum:
+    """The eigenproblem S φ = λ M φ of one mesh, solved as far up as is asked for.
+
+    It is factorised once, and asking for more modes continues the block Lanczos method where it ended (dense
+    for small meshes).
 
     Parameters
     ----------
     stiffness, mass : (nodes, nodes) csc_array
         S (µm³/ms) and M (µm³), symmetric.
-    count : int, optional
-        Keep this many modes, and as many more as complete a multiplet (`SPLIT_MULTIPLET`).
-    below : float, optional
-        Keep every mode with λ ≤ `below`, 1/ms; the multiplet at the cut is completed likewise.
     diffusivity : float, optional
         Its order of magnitude, µm²/ms, from which the shift is chosen; read off S where not given, which must
         then hold nothing but diffusion.
     volume : float, optional
         Of the shape, µm³, from which the shift is chosen too; the sum of M where not given, which must then
         have unit spin density.
-
-    Raises
-    ------
-    InputError
-        Unless exactly one of `count` and `below` is given, and positive.
     """
-    if (count is None) == (below is None):
-        raise InputError("modes: give either a count or an eigenvalue limit")
-    if count is not None and count < 1:
-        raise InputError(f"modes: expected a positive count, got {count}")
-    n_nodes = mass.shape[0]
-    diffusivity = _mean_diffusivity(stiffness, mass) if diffusivity is None else diffusivity
-    volume = float(mass.sum()) if volume is None else volume
-    # a rate well below the order of magnitude of the first non-zero eigenvalue
-    shift = -0.1 * diffusivity * math.pi**2 / volume ** (2 / 3)
-    solve = factorise(csc_array(stiffness - shift * mass))
-    guess = min(n_nodes, count or _weyl_count(volume, (below or 0.0) / diffusivity))
-    while True:
-        wanted = min(n_nodes, guess + 6 + guess // 32)
-        with one_blas_thread():
-            values, vectors = _eigensolve(stiffness, mass, wanted, shift, solve)
-        least = count or int(np.searchsorted(values, below or 0.0, side="right"))
-        keep = _cut_at_gap(values, min(least, n_nodes), n_nodes)
-        if keep is not None:
-            return Eigenmodes(values, vectors, keep, stiffness, mass, solve)
-        guess = min(n_nodes, int(1.4 * guess) + 8)
+
+    def __init__(
+        self,
+        stiffness: csc_array,
+        mass: csc_array,
+        *,
+        diffusivity: float | None = None,
+        volume: float | None = None,
+    ) -> None:
+        self._stiffness, self._mass = stiffness, mass
+        self._diffusivity = _mean_diffusivity(stiffness, mass) if diffusivity is None else diffusivity
+        self._volume = float(mass.sum()) if volume is None else volume
+        # a rate well below the order of magnitude of the first non-zero eigenvalue
+        shift = -0.1 * self._diffusivity * math.pi**2 / self._volume ** (2 / 3)
+        self._solve = factorise(csc_array(stiffness - shift * mass))
+        self._lanczos = BlockLanczos(mass, self._solve, shift=shift)
+
+    def lowest(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
+        """Compute the lowest modes, cut where no multiplet is split.
+
+        Parameters
+        ----------
+        count : int, optional
+            Keep this many modes, and as many more as complete a multiplet (`SPLIT_MULTIPLET`).
+        below : float, optional
+            Keep every mode with λ ≤ `below`, 1/ms; the multiplet at the cut is completed likewise.
+
+        Raises
+        ------
+        InputError
+            Unless exactly one of `count` and `below` is given, and positive.
+        """
+        if (count is None) == (below is None):
+            raise InputError("modes: give either a count or an eigenvalue limit")
+        if count is not None and count < 1:
+            raise InputError(f"modes: expected a positive count, got {count}")
+        n_nodes = int(self._mass.shape[0])
+        guess = count or self._guess_below(below or 0.0)
+        while True:
+            guess = min(n_nodes, guess)
+            wanted = min(n_nodes, guess + 6 + guess // 32)
+            with one_blas_thread():
+                values, vectors = self._pairs(wanted)
+            least = count or int(np.searchsorted(values, below or 0.0, side="right"))
+            keep = _cut_at_gap(values, min(least, n_nodes), n_nodes)
+            if keep is not None:
+                return Eigenmodes(values, vectors, keep, self._stiffness, self._mass, self._solve)
+            # what the space has seen of the modes below is sooner right than another guess
+            known = 0 if below is None else self._lanczos.at_least_below(below)
+            guess = known if known > wanted else int(1.4 * guess) + 8
+
+    def _guess_below(self, below: float) -> int:
+        weyl = _weyl_count(self._volume, below / self._diffusivity)
+        return max(weyl, self._lanczos.at_least_below(below))
+
+    def _pairs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        n_nodes = int(self._mass.shape[0])
+        if n_nodes <= DENSE_BELOW * (1 + count / 130) or 3 * count > n_nodes:
+            # for many modes all of them, by divide and conquer, are sooner found than a part
+            subset = None if 3 * count > n_nodes else (0, count - 1)
+            values, vectors = eigh(self._stiffness.toarray(), self._mass.toarray(), subset_by_index=subset)
+            values, vectors = values[:count], vectors[:, :count]
+        else:
+            values, vectors = self._lanczos.lowest(count)
+        if not np.isfinite(values).all():
+            raise ConvergenceError("modes: the eigen-solve gave values that are not finite")
+        return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+
+
+def lowest_modes(
+    stiffness: csc_array, mass: csc_array, *, count: int | None = None, below: float | None = None
+) -> Eigenmodes:
+    """Compute the lowest modes of S (µm³/ms) and M (µm³) of diffusion alone; see `Spectrum`."""
+    return Spectrum(stiffness, mass).lowest(count=count, below=below)
 
 
 def _cut_at_gap(values: np.ndarray, keep: int, n_nodes: int) -> int | None:
@@ -118,22 +158,6 @@ def _cut_at_gap(values: np.ndarray, keep: int, n_nodes: int) -> int | None:
         if values[cut] - values[cut - 1] > SPLIT_MULTIPLET * values[cut]:
             return cut
     return n_nodes if len(values) == n_nodes else None
-
-
-def _eigensolve(
-    stiffness: csc_array, mass: csc_array, count: int, shift: float, solve: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    n_nodes = mass.shape[0]
-    if n_nodes <= DENSE_BELOW * (1 + count / 130) or 3 * count > n_nodes:
-        # for many modes all of them, by divide and conquer, are sooner found than a part
-        subset = None if 3 * count > n_nodes else (0, count - 1)
-        values, vectors = eigh(stiffness.toarray(), mass.toarray(), subset_by_index=subset)
-        values, vectors = values[:count], vectors[:, :count]
-    else:
-        values, vectors = block_lanczos(mass, solve, count, shift=shift)
-    if not np.isfinite(values).all():
-        raise ConvergenceError("modes: the eigen-solve gave values that are not finite")
-    return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
 
 
 def _mean_diffusivity(stiffness: csc_array, mass: csc_array) -> float:

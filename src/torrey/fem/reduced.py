@@ -6,7 +6,8 @@ With Φ the kept modes, held fixed, the reduced problem of a moved mesh x is
 
 and, made symmetric by M_r^{−½}, the matrices S̃, J̃ and the vector ν of `ReducedModel`. They depend on the
 span of Φ only, so equal eigenvalues need no care. Their derivative with Φ held fixed misses the part of dΦ
-outside the span; the exact derivative of the truncated model adds it (`out_of_span`).
+outside the span; the exact derivative of the truncated model adds it, of all modes or of the slow ones only
+(`out_of_span`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..autodiff import pushforward
 from .assembly import PairValues, assemble, assemble_adjoint
 from .eigenmodes import Eigenmodes
 from .geometry import Coefficients, ElementGeometry, element_geometry
-from .out_of_span import solve_out_of_span
+from .out_of_span import OutOfSpan, Outside
 from .space import FunctionSpace
 
 _GATHER = 4_000_000
@@ -85,13 +86,13 @@ def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centro
     return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
 
 
-def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, exact: bool) -> ReducedModel:
+def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: OutOfSpan) -> ReducedModel:
     """Return the reduced operators as differentiable functions of the `geometry` that `basis` was made on.
 
-    `exact` adds the out-of-span part to the derivative, which may be taken in reverse and in forward mode.
-    Second derivatives raise.
+    The derivative, in reverse and in forward mode, has the change out of their span of no modes, the slow
+    ones or all; the last two are for eigenmodes. Second derivatives raise.
     """
-    return ReducedModel(*_Reduce.apply(*geometry, basis, exact))
+    return ReducedModel(*_Reduce.apply(*geometry, basis, Outside.of(basis.modes, out_of_span)))
 
 
 def reduced_tangents(
@@ -125,27 +126,28 @@ def _along(basis: ModalBasis, tangents: PairValues) -> ReducedModel:
 class _Reduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        *_, ctx.basis, ctx.exact = inputs
+        *_, ctx.basis, ctx.outside = inputs
         return tuple(t.clone() for t in ctx.basis.model)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, rates: Tensor, moments: Tensor, start: Tensor) -> tuple[Tensor | None, ...]:
         basis: ModalBasis = ctx.basis
-        cotangent = _pair_cotangent(basis, ReducedModel(rates, moments, start), exact=ctx.exact)
+        cotangent = _pair_cotangent(basis, ctx.outside, ReducedModel(rates, moments, start))
         return (*assemble_adjoint(basis.space, cotangent), None, None)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
         basis: ModalBasis = ctx.basis
-        pairs = assemble(basis.space, ElementGeometry(*(t[None] for t in tangents[:-2])))
-        model = ReducedModel(*(t[0] for t in _along(basis, pairs)))
-        if ctx.exact and not basis.modes.complete:
-            model = _add_out_of_span(basis, pairs, model)
+        pairs = assemble(basis.space, ElementGeometry(*tangents[:-2]))
+        batch = PairValues(*(values[None] for values in pairs))
+        model = ReducedModel(*(t[0] for t in _along(basis, batch)))
+        if ctx.outside is not None:
+            model = _add_out_of_span(basis, ctx.outside, pairs, model)
         return tuple(model)
 
 
-def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> PairValues:
+def _pair_cotangent(basis: ModalBasis, outside: Outside | None, bar: ReducedModel) -> PairValues:
     """Pull cotangents of the reduced operators back to one value for each node pair."""
     rates, J, start = basis.model
     G_S = _symmetric(bar.rates) / 2
@@ -154,41 +156,52 @@ def _pair_cotangent(basis: ModalBasis, bar: ReducedModel, *, exact: bool) -> Pai
     G_M = G_M - _symmetric(torch.outer(bar.magnetisation, start)) / 4
     Phi, pairs = basis.vectors, basis.space.pairs
     left = torch.stack([Phi @ G for G in (G_M, G_S, *G_J)])
-    if exact and not basis.modes.complete:
-        X = _out_of_span(basis, left[2:], bar.magnetisation)
-        left[0] += X * rates.diagonal()
-        left[1] -= X
-    values = _sample_products(pairs, Phi, left)
+    if outside is not None:
+        few = slice(outside.n_modes)
+        X = _out_of_span(basis, outside, left[2:, :, few], bar.magnetisation[few])
+        left[0, :, few] += X * rates.diagonal()[few]
+        left[1, :, few] -= X
+    values = sample_products(pairs, Phi, left)
     values[0] += (Phi @ bar.magnetisation)[pairs].mean(1)
     values = values * torch.where(pairs[:, 0] == pairs[:, 1], 1.0, 2.0).to(values)
     return PairValues(values[0], values[1], values[2:])
 
 
-def _out_of_span(basis: ModalBasis, left: Tensor, start: Tensor) -> Tensor:
+def _out_of_span(basis: ModalBasis, outside: Outside, left: Tensor, start: Tensor) -> Tensor:
     """Solve for the adjoint of dΦ outside the span, driven by 2 Σ_u J_u Φ G_u and M1 times `start`.
 
-    `left` holds Φ G_u (3, nodes, n), `start` (n,) is the cotangent of ν. The second
+    `left` holds columns of Φ G_u (3, nodes, k), `start` (k,) of the cotangent of ν. The second
     part vanishes where uniform magnetisation is in the span.
     """
     space, load = basis.space, basis.modes.mass.sum(1)
     force = 2 * sum(space.matrix(J) @ side.cpu().numpy() for J, side in zip(basis.moments, left, strict=True))
     force = force + np.outer(load, start.cpu().numpy())
-    return torch.from_numpy(solve_out_of_span(basis.modes, force)).to(left)
+    return torch.from_numpy(outside.solve(basis.modes, force)).to(left)
 
 
-def _add_out_of_span(basis: ModalBasis, tangents: PairValues, model: ReducedModel) -> ReducedModel:
+def change_outside(basis: ModalBasis, outside: Outside, tangents: PairValues) -> np.ndarray:
+    """Return dΦ outside the span (nodes, k) along `tangents`, of (S − λM) dφ = −(dS − λ dM) φ."""
+    dM, dS = (basis.space.matrix(values) for values in (tangents.mass, tangents.stiffness))
+    k = outside.n_modes
+    Phi = basis.modes.vectors[:, :k]
+    return -outside.solve(basis.modes, dS @ Phi - dM @ Phi * basis.modes.values[:k])
+
+
+def _add_out_of_span(
+    basis: ModalBasis, outside: Outside, tangents: PairValues, model: ReducedModel
+) -> ReducedModel:
     """Add to a tangent of the reduced operators what dΦ outside the span makes of it.
 
-    (S − λM) dφ = −(dS − λ dM) φ there; of S̃ it changes nothing, its modes being orthogonal.
+    Of S̃ it changes nothing, its modes being orthogonal.
     """
-    space, Phi = basis.space, basis.vectors.cpu().numpy()
-    dM, dS = (space.matrix(values[0]) for values in (tangents.mass, tangents.stiffness))
-    force = dS @ Phi - dM @ Phi * basis.modes.values[: Phi.shape[1]]
-    X = -solve_out_of_span(basis.modes, force)
-    across = np.stack([(space.matrix(J) @ Phi).T @ X for J in basis.moments])
-    moments = _symmetric(torch.from_numpy(across).to(model.moments))
-    start = torch.from_numpy(X.T @ basis.modes.mass.sum(1)).to(model.magnetisation)
-    return ReducedModel(model.rates, model.moments + moments, model.magnetisation + start)
+    X = change_outside(basis, outside, tangents)
+    Phi, k = basis.vectors.cpu().numpy(), outside.n_modes
+    across = np.zeros((3, Phi.shape[1], Phi.shape[1]))
+    across[:, :, :k] = [(basis.space.matrix(J) @ Phi).T @ X for J in basis.moments]
+    moments = model.moments + _symmetric(torch.from_numpy(across).to(model.moments))
+    magnetisation = model.magnetisation.clone()
+    magnetisation[:k] += torch.from_numpy(X.T @ basis.modes.mass.sum(1)).to(magnetisation)
+    return ReducedModel(model.rates, moments, magnetisation)
 
 
 def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:
@@ -198,7 +211,7 @@ def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:
     return sums.index_add_(-1, j, values * (i != j))
 
 
-def _sample_products(pairs: Tensor, Phi: Tensor, left: Tensor) -> Tensor:
+def sample_products(pairs: Tensor, Phi: Tensor, left: Tensor) -> Tensor:
     """Return the symmetric part of left_k Φᵀ (K, nodes, nodes) at the node `pairs` (Z, 2) only: (K, Z)."""
     K, _, n = left.shape
     values = left.new_empty(K, len(pairs))

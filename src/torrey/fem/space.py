@@ -124,13 +124,15 @@ class FunctionSpace:
         first = torch.zeros(self.n_nodes - n_vertices, dtype=torch.long, device=vertices.device)
         second = first.clone()
         # a corner–midpoint pair of a P2 tet does not name the edge, so read it off the local numbering
-        nodes = self._local_nodes()
+        nodes = self.tet_nodes
         for local, (a, b) in enumerate(EDGES):
             first[nodes[:, 4 + local] - n_vertices] = self.tets[:, a]
             second[nodes[:, 4 + local] - n_vertices] = self.tets[:, b]
         return torch.cat([vertices, (vertices[first] + vertices[second]) / 2])
 
-    def _local_nodes(self) -> Tensor:
+    @property
+    def tet_nodes(self) -> Tensor:
+        """The nodes (T, L) of each tet, in the order of the element."""
         diagonal = (self.element.pairs[:, 0] == self.element.pairs[:, 1]).nonzero().ravel()
         return self.pairs[self.pair_of[:, diagonal.to(self.pairs.device)], 0]
 

@@ -133,7 +133,7 @@ class ForwardModel:
         mesh = self.shape.mesh(x)
         basis = self._operators(mesh).basis(count=self.n_modes)
         geometry, _ = geometry_of(mesh, self._water, self._domain)
-        model = reduced_model(geometry, basis, exact=False)
+        model = reduced_model(geometry, basis, out_of_span="none")
         timing, which = self._distinct
         signal = pgse_signal(model, *timing)[which]
         predicted = signal / mesh.volume if self.normalised else signal * self._scale

@@ -10,5 +10,6 @@ from .matrix_formalism import MatrixFormalism as MatrixFormalism
 from .short_time import short_time_diffusion as short_time_diffusion
 from .simulate import simulate as simulate
 from .simulate import simulate_batch as simulate_batch
+from .simulate import simulate_compartments as simulate_compartments
 from .tissue import Tissue as Tissue
 from .tissue_file import read_tissue as read_tissue

@@ -4,11 +4,16 @@ For gradients along one axis u the coefficient is uᵀ𝔻u, with one tensor for
 
     𝔻_uv = x_uᵀM G(M⁻¹S) x_v / (∫ρ ∫F²dt),     G as in `cumulant`,
 
-x the positions of the nodes. For one closed compartment it is the homogenised apparent diffusion coefficient
-(HADC) of Haddar, Li and Schiavi (SIAM J. Appl. Math. 78, 774 (2018)), found there by stepping a diffusion
-equation whose walls carry the flux F(t) D u·n, and by Agdestein, Tran and Li (NMR Biomed. 35, e4646 (2022))
-from Laplace modes. Here a space grown from the positions themselves (`fem/krylov.py`) holds what G makes of
-them on the whole mesh: there is no cut to choose.
+x the positions of the nodes. Where the gradient turns in space each pair of its components has such a
+tensor,
+
+    −d ln S/db = Σ_ab x_aᵀM G_ab(M⁻¹S) x_b / (∫ρ ∫|F|²dt),     b the trace of the b-tensor.
+
+For one closed compartment it is the homogenised apparent diffusion coefficient (HADC) of Haddar, Li and
+Schiavi (SIAM J. Appl. Math. 78, 774 (2018)), found there by stepping a diffusion equation whose walls carry
+the flux F(t) D u·n, and by Agdestein, Tran and Li (NMR Biomed. 35, e4646 (2022)) from Laplace modes. Here a
+space grown from the positions themselves (`fem/krylov.py`) holds what G makes of them on the whole mesh:
+there is no cut to choose.
 """
 
 from __future__ import annotations
@@ -18,16 +23,17 @@ import math
 import torch
 from torch import Tensor
 
-from ..acquisition import Acquisition
+from ..acquisition import Acquisition, FreeWaveform
 from ..acquisition.checks import row
+from ..acquisition.free_waveform import rotations_from_z
 from ..errors import ConvergenceError, InputError
 from ..fem.krylov import krylov_modes
 from ..fem.reduced import ModalBasis, ReducedModel, modal_basis, reduced_model
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
-from .cumulant import second_cumulant, time_weights, weighting
+from .cumulant import Course, second_cumulant, time_weights, weighting
 from .operators import Domain, Operators, check_compartments, geometry_of
-from .timing import PulseTiming, pulse_timings
+from .timing import pulse_timings
 from .tissue import Tissue
 
 TOLERANCE = 1e-8
@@ -49,14 +55,15 @@ def apparent_diffusion(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, 
         Any diffusivities, spin densities and permeabilities, to which gradients flow; one T2 for all, and no
         surface relaxivity.
     acquisition : Acquisition
-        N measurements with pulses along one axis, of which only direction and time course count.
+        N measurements with any waveforms, of which only direction and time course count. Gradients flow to
+        gradient vectors and the samples of free waveforms.
     order : {1, 2}
         Order of the finite elements.
 
     Returns
     -------
     (N,) Tensor
-        µm²/ms.
+        µm²/ms; of gradients that turn in space for b the trace of the b-tensor, D:B/tr B where D is free.
 
     Raises
     ------
@@ -126,7 +133,7 @@ def directions(acquisition: Acquisition) -> Tensor:
     InputError
         When a measurement has none.
     """
-    resting = (acquisition.gradients.detach() == 0).all(1).nonzero()
+    resting = (acquisition.bvals.detach() == 0).nonzero()
     if len(resting):
         raise InputError(f"{row(int(resting[0]))} has no gradient, expected a direction to diffuse along")
     return acquisition.bvecs
@@ -134,25 +141,34 @@ def directions(acquisition: Acquisition) -> Tensor:
 
 def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order: int) -> Tensor:
     """Return uᵀ𝔻u (N,) of the whole signal."""
-    acquisition.require_pulses("apparent diffusion")
     u = directions(acquisition)
     domain = Domain.of(mesh, tissue, order=order)
     geometry, centroid = geometry_of(mesh, tissue, domain)
     operators = Operators.of(mesh, tissue, order=order, domain=domain)
     nodes = domain.space.node_positions((mesh.vertices.detach().double() - centroid)[domain.split.parent])
-    courses = pulse_timings(acquisition)
-    basis = _basis(operators, nodes, [timing for timing, _ in courses])
-    model = reduced_model(geometry, basis, exact=False)
+    courses = _courses(acquisition)
+    basis = _basis(operators, nodes, [course for course, _ in courses])
+    model = reduced_model(geometry, basis, out_of_span="none")
     u = u.to(model.rates)
     coefficients = u.new_zeros(len(u))
-    for timing, rows in courses:
-        along = u[rows.to(u.device)]
-        own = torch.einsum("ni,ij,nj->n", along, _tensor(model, timing), along)
+    for course, rows in courses:
+        along, tensor = u[rows.to(u.device)], _tensor(model, course)
+        if isinstance(course, FreeWaveform):
+            turn = rotations_from_z(along)
+            own = torch.einsum("niv,njw,vwij->n", turn, turn, tensor)
+        else:
+            own = torch.einsum("ni,nj,ij->n", along, along, tensor)
         coefficients = coefficients.index_put((rows.to(u.device),), own)
     return coefficients
 
 
-def _basis(operators: Operators, nodes: Tensor, courses: list[PulseTiming]) -> ModalBasis:
+def _courses(acquisition: Acquisition) -> list[tuple[Course, Tensor]]:
+    """Return the time courses that occur, each with the rows (k,) of its measurements."""
+    free = [(w, rows) for w, rows in acquisition.by_waveform if isinstance(w, FreeWaveform)]
+    return [*pulse_timings(acquisition), *free]
+
+
+def _basis(operators: Operators, nodes: Tensor, courses: list[Course]) -> ModalBasis:
     """Grow a space from the positions `nodes` (nodes, 3) until the tensors of all time `courses` settle."""
     stiffness, mass = operators.matrices
     block = torch.cat([torch.ones_like(nodes[:, :1]), nodes], dim=1).cpu().numpy()
@@ -161,7 +177,7 @@ def _basis(operators: Operators, nodes: Tensor, courses: list[PulseTiming]) -> M
         if solves % _BETWEEN:
             continue
         p, rates = torch.from_numpy(modes.vectors.T @ loads), torch.from_numpy(modes.values)
-        tensors = torch.stack([p.T @ (time_weights(t, rates) / weighting(t) * p.T).T for t in courses])
+        tensors = torch.cat([_contracted(course, rates, p).detach().ravel() for course in courses])
         change = float((tensors - last).abs().max()) / (mass.sum() * operators.mean_diffusivity)
         if change <= TOLERANCE:
             break
@@ -174,16 +190,27 @@ def _basis(operators: Operators, nodes: Tensor, courses: list[PulseTiming]) -> M
     return modal_basis(operators.space, modes, operators.values.moments, operators.centroid)
 
 
-def _pole(courses: list[PulseTiming]) -> float:
+def _contracted(course: Course, rates: Tensor, p: Tensor) -> Tensor:
+    """Return pᵀG p/∫|F|²dt, (3, 3) or (3, 3, 3, 3), for p (n, 3) in modes of `rates` (n,)."""
+    return torch.einsum("ni,...n,nj->...ij", p, time_weights(course, rates) / weighting(course).to(p), p)
+
+
+def _pole(courses: list[Course]) -> float:
     """Return a rate, 1/ms, between those that the shortest pulse and the longest sequence resolve."""
-    shortest = min(i.end - i.start for timing in courses for i in timing.intervals if i.pulse)
-    longest = max(timing.echo_time for timing in courses)
-    return 2 / math.sqrt(shortest * longest)
+    spans = [_spans(course) for course in courses]
+    return 2 / math.sqrt(min(shortest for shortest, _ in spans) * max(longest for _, longest in spans))
 
 
-def _tensor(model: ReducedModel, timing: PulseTiming) -> Tensor:
-    """Return 𝔻 (3, 3), µm²/ms."""
+def _spans(course: Course) -> tuple[float, float]:
+    """Return the times, ms, of the shortest part of a pulse and of the whole."""
+    if isinstance(course, FreeWaveform):
+        return course.raster, course.raster * len(course.samples)
+    return min(i.end - i.start for i in course.intervals if i.pulse), course.echo_time
+
+
+def _tensor(model: ReducedModel, course: Course) -> Tensor:
+    """Return 𝔻 (3, 3), µm²/ms, or 𝔻_ab (3, 3, 3, 3) of each pair of components of a free waveform."""
     p = model.moments @ model.magnetisation
     density = model.magnetisation.square().sum()
-    tensor: Tensor = p @ second_cumulant(timing, model.rates) @ p.T / (density * weighting(timing))
+    tensor: Tensor = p @ second_cumulant(course, model.rates) @ p.T / (density * weighting(course).to(p))
     return tensor

@@ -1,49 +1,35 @@
-r"""`BlochTorrey`: time stepping on all nodes, the reference for matrix formalism.
+"""`BlochTorrey`: time stepping on all nodes, the reference for matrix formalism.
 
-The implicit midpoint rule, second order, symmetric in time and stable for every step: with K = S + i q·J and
-q the mean of the wave vector over the step h,
-
-    (M + h/2 K) w = M ξ,     ξ ← 2w − ξ.
-
-Runs with steps h and h/2 extrapolate to fourth order, and h is halved until that changes by less than the
-tolerance. The adjoint is the same rule with the same factors, run back from stored states.
+Runs of `midpoint` with steps h and h/2 extrapolate to fourth order, and h is halved until that changes by
+less than the tolerance. Derivatives, in reverse and in forward mode, are those of these steps.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csc_array
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..acquisition import Acquisition
 from ..errors import AccuracyWarning, InputError
-from ..fem.assembly import assemble
-from ..fem.factorise import factorise
+from ..fem.assembly import PairValues, assemble
 from ..fem.space import FunctionSpace
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
+from .midpoint import Matrices, midpoint_adjoint, midpoint_run, midpoint_tangent
 from .operators import Domain, geometry_of, uniform_rate
-from .timing import PulseTiming, RasterTiming, Step, pulse_timings, raster_timings
+from .timing import PulseTiming, RasterTiming, pulse_timings, raster_timings
 from .tissue import Tissue
 
 _LONGEST_STEP = 0.5
 """ms; the first step is at most this, and at most a third of a part of a pulse."""
 
 _MOST_HALVINGS = 10
-
-_KEPT_FACTORS = 24
-"""Factorisations kept for steps to come: those of a pulse and of pauses come again."""
-
-_SEGMENT = 4_000_000
-"""Complex numbers of the states that a backward pass keeps at once: 64 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,117 +62,39 @@ class BlochTorrey:
         """Return ∫ρM (N,), µm³, complex; see `torrey.simulate`."""
         domain = Domain.of(mesh, tissue, order=self.order)
         warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
+        whole = torch.ones(1, domain.space.n_nodes, dtype=torch.float64)
+        return self._integrals(mesh, tissue, acquisition, domain, whole)[:, 0]
+
+    def compartment_signals(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
+        """Return ∫ρM of each compartment (N, C); see `torrey.simulate_compartments`."""
+        domain = Domain.of(mesh, tissue, order=self.order)
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
+        parts = domain.indicators(mesh.n_compartments)
+        return self._integrals(mesh, tissue, acquisition, domain, parts)
+
+    def _integrals(
+        self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, domain: Domain, parts: Tensor
+    ) -> Tensor:
+        """Return ∫ρM (N, K) over `parts` (K, nodes), which are one on their nodes."""
         geometry, _ = geometry_of(mesh, tissue, domain)
         values = assemble(domain.space, geometry)
-        signal = values.mass.new_zeros(acquisition.n_measurements, dtype=torch.complex128)
+        signal = values.mass.new_zeros(acquisition.n_measurements, len(parts), dtype=torch.complex128)
         courses: list[tuple[PulseTiming | RasterTiming, Tensor, Tensor]] = [
             *((t, rows, acquisition.wave_vectors[rows, None]) for t, rows in pulse_timings(acquisition)),
             *((t, rows, acquisition.free_wave_vectors(rows)) for t, rows in raster_timings(acquisition)),
         ]
         for timing, rows, q in courses:
-            march = _March(domain.space, timing, self.tolerance)
+            march = _March(domain.space, timing, parts.cpu().numpy(), self.tolerance)
             part = _MarchAll.apply(*values, q.to(values.mass), march)
             signal = signal.index_put((rows.to(signal.device),), part)
-        return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
+        return torch.exp(-acquisition.echo_time * uniform_rate(tissue))[:, None] * signal
 
 
 class _March(NamedTuple):
     space: FunctionSpace
     timing: PulseTiming | RasterTiming
+    parts: np.ndarray
     tolerance: float
-
-
-Solve = Callable[[np.ndarray], np.ndarray]
-
-
-class _Matrices(NamedTuple):
-    """M, S and the three J, sparse, and the wave vectors q (K, 3) of the cells of one measurement."""
-
-    mass: csc_array
-    stiffness: csc_array
-    moments: list[csc_array]
-    q: np.ndarray
-
-    def solver(self) -> Callable[[Step], Solve]:
-        """Return step ↦ (x ↦ (M + h/2 K)⁻¹x); K of the opposite gradient is the conjugate."""
-
-        @lru_cache(maxsize=_KEPT_FACTORS)
-        def factor(h: float, *q: float) -> Solve:
-            turning = sum(part * J for part, J in zip(q, self.moments, strict=True))
-            return factorise(csc_array(self.mass + h / 2 * self.stiffness + 0.5j * h * turning))
-
-        def of(step: Step) -> Solve:
-            q = step.scale * self.q[step.cell]
-            opposite = bool(q[np.abs(q).argmax()] < 0)
-            solve = factor(step.length, *np.where(opposite, -q, q).tolist())
-            return (lambda x: solve(x.conj()).conj()) if opposite else solve
-
-        return of
-
-
-def _forward(
-    matrices: _Matrices, steps: list[Step], *, keep: int | None = None
-) -> tuple[complex, list[np.ndarray]]:
-    """Return 1ᵀMξ after all `steps`, and ξ before every `keep`-th step."""
-    solver = matrices.solver()
-    state = np.ones(matrices.mass.shape[0], dtype=complex)
-    kept = []
-    for j, step in enumerate(steps):
-        if keep is not None and j % keep == 0:
-            kept.append(state)
-        state = 2 * solver(step)(matrices.mass @ state) - state
-    return complex((matrices.mass @ state).sum()), [*kept, state]
-
-
-class _Slope(NamedTuple):
-    """Derivative of a signal in the pair values of M, S (Z,) and the J (3, Z), and in q (K, 3), complex."""
-
-    mass: np.ndarray
-    stiffness: np.ndarray
-    moments: np.ndarray
-    q: np.ndarray
-
-
-def _backward(matrices: _Matrices, steps: list[Step], pairs: np.ndarray) -> _Slope:
-    """Return the derivative of 1ᵀMξ, keeping states of one segment of steps at a time."""
-    n_nodes = matrices.mass.shape[0]
-    length = max(1, min(len(steps), _SEGMENT // (3 * n_nodes)))
-    _, kept = _forward(matrices, steps, keep=length)
-    *starts, end = kept
-    solver = matrices.solver()
-    ones = np.ones(n_nodes)
-    slope = _Slope(
-        _at_pairs(pairs, ones, end),
-        np.zeros(len(pairs), complex),
-        np.zeros((3, len(pairs)), complex),
-        np.zeros(matrices.q.shape, complex),
-    )
-    adjoint = (matrices.mass @ ones).astype(complex)
-    for segment in reversed(range(len(starts))):
-        part = steps[segment * length : (segment + 1) * length]
-        state, states, middles = starts[segment], [], []
-        for step in part:
-            states.append(state)
-            middles.append(solver(step)(matrices.mass @ state))
-            state = 2 * middles[-1] - state
-        for step, before, middle in zip(reversed(part), reversed(states), reversed(middles), strict=True):
-            z = solver(step)(adjoint)
-            adjoint = 2 * (matrices.mass @ z) - adjoint
-            # of ds = 2 zᵀ(dM (ξ − w) − h/2 (dS + i d(q·J)) w)
-            slope.mass[:] += _at_pairs(pairs, 2 * z, before - middle)
-            pulled = _at_pairs(pairs, -step.length * z, middle)
-            slope.stiffness[:] += pulled
-            slope.moments[:] += 1j * step.scale * matrices.q[step.cell][:, None] * pulled
-            turned = [z @ (J @ middle) for J in matrices.moments]
-            slope.q[step.cell] += -1j * step.length * step.scale * np.array(turned)
-    return slope
-
-
-def _at_pairs(pairs: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the derivative (Z,) of leftᵀ A right, (nodes,) each, in the pair values of A."""
-    i, j = pairs.T
-    values: np.ndarray = left[i] * right[j] + np.where(i == j, 0, left[j] * right[i])
-    return values
 
 
 class _MarchAll(torch.autograd.Function):
@@ -195,50 +103,70 @@ class _MarchAll(torch.autograd.Function):
         ctx: Any, mass: Tensor, stiffness: Tensor, moments: Tensor, wave_vectors: Tensor, march: _March
     ) -> Tensor:
         ctx.save_for_backward(mass, stiffness, moments, wave_vectors)
+        ctx.save_for_forward(mass, stiffness, moments, wave_vectors)
         ctx.march, ctx.longest, signals = march, [], []
+        values = PairValues(mass, stiffness, moments)
         for q in wave_vectors:
-            matrices = _matrices(march.space, mass, stiffness, moments, q)
+            matrices = Matrices.of(march.space, values, q)
             signal, longest = _accurate(march, matrices)
             signals.append(signal)
             ctx.longest.append(longest)
-        return torch.tensor(signals, dtype=torch.complex128, device=mass.device)
+        return torch.from_numpy(np.stack(signals)).to(mass.device)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        march: _March = ctx.march
+        *saved, wave_vectors = ctx.saved_tensors
+        *moved, wave_change, _ = tangents
+        values, changes = PairValues(*saved), PairValues(*moved)
+        slopes = []
+        for q, q_change, longest in zip(wave_vectors, wave_change, ctx.longest, strict=True):
+            matrices = Matrices.of(march.space, values, q)
+            change = Matrices.of(march.space, changes, q_change)
+            coarse, fine = (
+                midpoint_tangent(matrices, change, march.timing.steps(step))
+                for step in (longest, longest / 2)
+            )
+            slopes.append(march.parts @ (4 * fine - coarse) / 3)
+        return torch.from_numpy(np.stack(slopes)).to(wave_vectors.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        mass, stiffness, moments, wave_vectors = ctx.saved_tensors
+        *values, wave_vectors = ctx.saved_tensors
         march: _March = ctx.march
         pairs = march.space.pairs.cpu().numpy()
-        bars = [torch.zeros_like(t) for t in (mass, stiffness, moments, wave_vectors)]
-        for row, (q, bar, longest) in enumerate(
-            zip(wave_vectors, cotangent.tolist(), ctx.longest, strict=True)
-        ):
-            matrices = _matrices(march.space, mass, stiffness, moments, q)
+        bars = [torch.zeros_like(t) for t in (*values, wave_vectors)]
+        cotangents = cotangent.conj().resolve_conj().cpu().numpy()
+        for row, (q, bar, longest) in enumerate(zip(wave_vectors, cotangents, ctx.longest, strict=True)):
+            matrices = Matrices.of(march.space, PairValues(*values), q)
             for refined, weight in ((1, -1 / 3), (2, 4 / 3)):
-                slope = _backward(matrices, march.timing.steps(longest / refined), pairs)
-                real = [torch.from_numpy((weight * np.conj(bar) * part).real).to(mass) for part in slope]
+                steps = march.timing.steps(longest / refined)
+                slope = midpoint_adjoint(matrices, steps, pairs, bar @ march.parts)
+                real = [torch.from_numpy(weight * part.real).to(wave_vectors) for part in slope]
                 for total, part in zip((*bars[:3], bars[3][row]), real, strict=True):
                     total.add_(part)
         return *bars, None
 
 
-def _matrices(space: FunctionSpace, mass: Tensor, stiffness: Tensor, moments: Tensor, q: Tensor) -> _Matrices:
-    M, S, *J = (space.matrix(values) for values in (mass, stiffness, *moments))
-    return _Matrices(M, S, J, q.cpu().numpy())
+def _accurate(march: _March, matrices: Matrices) -> tuple[np.ndarray, float]:
+    """Return the extrapolated signals (K,) and the longest step of the coarser of its two runs."""
 
+    def run(longest: float) -> np.ndarray:
+        density, _ = midpoint_run(matrices, march.timing.steps(longest))
+        signals: np.ndarray = march.parts @ density
+        return signals
 
-def _accurate(march: _March, matrices: _Matrices) -> tuple[complex, float]:
-    """Return the extrapolated signal and the longest step of the coarser of its two runs."""
     content = float(matrices.mass.sum())
     longest = _LONGEST_STEP
-    coarse, fine = (_forward(matrices, march.timing.steps(step))[0] for step in (longest, longest / 2))
+    coarse, fine = run(longest), run(longest / 2)
     signal = (4 * fine - coarse) / 3
     for _ in range(_MOST_HALVINGS):
         longest, coarse, before = longest / 2, fine, signal
-        fine, _ = _forward(matrices, march.timing.steps(longest / 2))
+        fine = run(longest / 2)
         signal = (4 * fine - coarse) / 3
         # at fourth order the error left is a fifteenth of it
-        error = abs(signal - before) / content
+        error = float(np.abs(signal - before).max()) / content
         if error <= march.tolerance:
             return signal, longest
     warnings.warn(

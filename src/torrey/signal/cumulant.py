@@ -7,6 +7,9 @@ To second order in q the signal of a reduced model at rest (Λν = 0) is
 With z' = −λz + f, z(0) = 0, this is a sum of squares, in which nothing cancels:
 
     G = ∫ f z dt = z(T)²/2 + λ ∫ z² dt.
+
+Of a gradient that turns in space every pair of components has its G_ab = z_a(T) z_b(T)/2 + λ ∫ z_a z_b dt,
+the symmetric part in a and b, which is all that a sum over both sees.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..acquisition import FreeWaveform
 from ..errors import AccuracyWarning
 from .splitting import extrapolate
 from .timing import PulseTiming
@@ -41,8 +45,12 @@ _SERIES_BELOW, _TERMS = 0.25, 15
 """Above that x subtraction loses two digits at most; below it, this many terms leave nothing."""
 
 
-def second_cumulant(timing: PulseTiming, rates: Tensor) -> Tensor:
-    """Return G(Λ) (n, n), ms², for diagonal Λ = `rates` (n, n), 1/ms.
+Course = PulseTiming | FreeWaveform
+"""A time course: of pulses along one axis, or of three components."""
+
+
+def second_cumulant(course: Course, rates: Tensor) -> Tensor:
+    """Return G(Λ) (n, n), ms², for diagonal Λ = `rates` (n, n), 1/ms; (3, 3, n, n) of a free waveform.
 
     Its derivative is that of a function of a full symmetric matrix, the divided differences of G in its
     eigenbasis (Daleckii and Krein, 1965), so that equal rates do no harm.
@@ -51,18 +59,36 @@ def second_cumulant(timing: PulseTiming, rates: Tensor) -> Tensor:
     gap = eigenvalues[:, None] - eigenvalues
     middle = (eigenvalues[:, None] + eigenvalues) / 2
     near = gap.abs() <= _NEAR * middle
-    values = time_weights(timing, eigenvalues)
-    differences = (values[:, None] - values) / gap.masked_fill(near, 1.0)
+    values = time_weights(course, eigenvalues)
+    fixed = values.detach()
+    differences = (fixed[..., :, None] - fixed[..., None, :]) / gap.masked_fill(near, 1.0)
     with torch.enable_grad():
         here = middle[near].requires_grad_()
-        (differences[near],) = torch.autograd.grad(time_weights(timing, here).sum(), here)
-    return torch.diag(values) + differences * (rates - rates.detach())
+        weights = time_weights(course, here).reshape(-1, len(here))
+        slopes = [torch.autograd.grad(own.sum(), here, retain_graph=True)[0] for own in weights]
+    differences[..., near] = torch.stack(slopes).view(*values.shape[:-1], -1)
+    return torch.diag_embed(values) + differences * (rates - rates.detach())
 
 
-def time_weights(timing: PulseTiming, rates: Tensor) -> Tensor:
-    """Return G (...), ms², of `rates` λ (...), 1/ms, zero or positive."""
+def time_weights(course: Course, rates: Tensor) -> Tensor:
+    """Return G (...), ms², of `rates` λ (...), 1/ms, zero or positive; (3, 3, ...) of a free waveform."""
+    return _of_raster(course, rates) if isinstance(course, FreeWaveform) else _of_pulses(course, rates)
+
+
+def weighting(course: Course) -> Tensor:
+    """Return ∫|F|²dt, ms³."""
+    if isinstance(course, FreeWaveform):
+        trace: Tensor = course.weighting_tensor.diagonal().sum()
+        return trace
+    delta, Delta = (torch.tensor(t, dtype=torch.float64) for t in (course.small_delta, course.big_delta))
+    square: Tensor = course.waveform.weighting(delta, Delta)
+    return square
+
+
+def _of_pulses(timing: PulseTiming, rates: Tensor) -> Tensor:
+    """Return G (...), ms², by steps until the tolerance is met."""
     # G vanishes with λ, and then only rounding is left
-    bound = rates.detach().clamp(min=_SLOWEST) * weighting(timing)
+    bound = rates.detach().clamp(min=_SLOWEST) * float(weighting(timing))
     runs: dict[int, Tensor] = {}
     factor = 1
     while True:
@@ -85,12 +111,6 @@ def time_weights(timing: PulseTiming, rates: Tensor) -> Tensor:
         factor *= 2
 
 
-def weighting(timing: PulseTiming) -> float:
-    """Return ∫F²dt, ms³."""
-    delta, Delta = (torch.tensor(t, dtype=torch.float64) for t in (timing.small_delta, timing.big_delta))
-    return float(timing.waveform.weighting(delta, Delta))
-
-
 def _with_steps(timing: PulseTiming, count: int, rates: Tensor) -> Tensor:
     """Return G for the mean of f over each of `count` steps of a part of a pulse."""
     z, squares = torch.zeros_like(rates), torch.zeros_like(rates)
@@ -105,6 +125,23 @@ def _with_steps(timing: PulseTiming, count: int, rates: Tensor) -> Tensor:
         z, square = known[round(h, 12)].repeat(z, timing.integral(interval, edges).tolist())
         squares = squares + h * square
     return z**2 / 2 + rates * squares
+
+
+def _of_raster(waveform: FreeWaveform, rates: Tensor) -> Tensor:
+    """Return G_ab (3, 3, ...), ms², exact for a gradient that is constant on each cell."""
+    step = _Step.of(rates * waveform.raster)
+    turns = waveform.raster * waveform.samples.to(rates)
+    z, begins = rates.new_zeros(3, *rates.shape), []
+    for turn in turns:
+        begins.append(z)
+        z = z * step.decay + torch.tensordot(turn, step.end, dims=0)
+    begin = torch.stack(begins)
+    across = torch.einsum("ka...,kb->ab...", begin, turns)
+    squares = torch.einsum("ka...,kb...->ab...", begin, begin) * step.fading
+    squares = squares + (across + across.transpose(0, 1)) / 2 * step.end**2
+    squares = squares + torch.tensordot(turns.mT @ turns, step.square, dims=0)
+    weights: Tensor = z[:, None] * z / 2 + rates * waveform.raster * squares
+    return weights
 
 
 class _Step(NamedTuple):

@@ -37,10 +37,10 @@ class MeasurementGroups:
     slot: Tensor
 
     def gather(self, values: Tensor) -> Tensor:
-        """Take (N,) `values` to their places in (G, C), zero elsewhere."""
-        table = values.new_zeros(self.wave_number.numel())
+        """Take `values` (N, ...) to their places in (G, C, ...), zero elsewhere."""
+        table = values.new_zeros(self.wave_number.numel(), *values.shape[1:])
         table[self.slot] = values
-        return table.view_as(self.wave_number)
+        return table.view(*self.wave_number.shape, *values.shape[1:])
 
     def scatter(self, table: Tensor) -> Tensor:
         """Take a (G, C, ...) `table` back to (N, ...)."""

@@ -5,15 +5,18 @@ The signals S_i of the compartments obey, with F the running integral of the gra
     dS_i/dt = −q²F(t)² D_i S_i − r_i S_i + Σ_j (k_ji S_j − k_ij S_i),
 
 D_i the apparent diffusion coefficient along the gradient, r_i the relaxation and k_ij = 1/τ_ij the exchange
-rates (Kärger, Adv. Colloid Interface Sci. 23, 129 (1985)). It holds where spins cross a compartment far
-sooner than they leave it, κR/D ≪ 1, and while the signal of each compartment is Gaussian in q.
+rates (Kärger, Adv. Colloid Interface Sci. 23, 129 (1985)); where the gradient turns in space, q²F²D_i is
+(qF)ᵀD_i(qF). It holds where spins cross a compartment far sooner than they leave it, κR/D ≪ 1, and while the
+signal of each compartment is Gaussian in q.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,18 +27,19 @@ from ..errors import AccuracyWarning, InputError
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
 from .groups import chunks
+from .karger_steps import Piece, pulse_pieces, raster_pieces
 from .operators import Domain, geometry_of
-from .timing import PulseTiming, pulse_timings
+from .timing import pulse_timings, raster_timings
 from .tissue import Tissue
 
 TOLERANCE = 1e-9
 """Wanted error in time over S(0)."""
 
 _FIRST, _MOST = 4, 512
-"""Steps of a part of a pulse: at first, and at most."""
+"""Steps of a part of a pulse, or of a cell of a raster: at first, and at most; of a cell one at first."""
 
-_GAUSS = math.sqrt(3) / 6
-"""Distance of the Gauss points from the middle of a step of length one."""
+_ROUNDING = 1e-12
+"""Negative eigenvalues of a diffusivity, over its largest entry, that are none."""
 
 _BALANCE = 1e-6
 """Relative difference of the fluxes of a pair at equilibrium above which rates contradict magnetisations."""
@@ -122,58 +126,68 @@ class Karger:
         Parameters
         ----------
         diffusivity : (C,), (C, 3, 3) or (N, C) array_like
-            D_i, µm²/ms: in all directions, as matrices, or along each measurement, as
+            D_i, µm²/ms: in all directions, as matrices, or for each measurement, as
             `compartment_diffusion` of the mesh without permeabilities gives it.
         acquisition : Acquisition
-            N measurements with pulses along one axis, centred in the echo time.
+            N measurements with any waveforms, centred in the echo time.
 
         Returns
         -------
         (N, C) Tensor
-            In the unit of the magnetisation. Gradients flow to all values, and to the gradient vectors.
+            In the unit of the magnetisation. Gradients flow to all values, gradient vectors and samples.
 
         Raises
         ------
         InputError
-            When the diffusivity has another shape, or a negative or infinite value, or gradients turn in
-            space.
+            When the diffusivity has another shape, or a negative or infinite value.
 
         Warns
         -----
         AccuracyWarning
             When the steps in time are too few, with the estimated error.
         """
-        acquisition.require_pulses("Kärger's model")
-        rates = self._attenuation_rates(diffusivity, acquisition)
-        signal = torch.zeros_like(rates)
+        D = self._checked(diffusivity, acquisition)
+        signal = self.magnetisation.new_zeros(acquisition.n_measurements, len(self.magnetisation))
+        q = acquisition.wave_vectors.to(signal)
         for timing, rows in pulse_timings(acquisition):
-            for few in chunks(len(rows), _MOST * self.exchange.numel()):
-                here = rows[few].to(rates.device)
-                signal = signal.index_put((here,), self._run(timing, rates[here]))
+            for few in self._chunks(rows):
+                rates = _form(q[few], _of_rows(D, few))
+                signal = signal.index_put((few,), self._run(partial(pulse_pieces, timing, rates), _FIRST))
+        for raster, rows in raster_timings(acquisition):
+            for few in self._chunks(rows):
+                gradient = acquisition.free_wave_vectors(few).to(signal)
+                form = partial(_form, D=_of_rows(D, few))
+                signal = signal.index_put(
+                    (few,), self._run(partial(raster_pieces, raster, gradient, form), 1)
+                )
         return signal
 
-    def _attenuation_rates(self, diffusivity: object, acquisition: Acquisition) -> Tensor:
-        """Return q²D_i (N, C), 1/ms³."""
-        D, q = float64(diffusivity, "diffusivity"), acquisition.wave_vectors.to(self.magnetisation)
-        count = len(self.magnetisation)
-        if D.shape not in {(count,), (count, 3, 3), (len(q), count)}:
-            raise InputError(
-                f"diffusivity: expected ({count},), ({count}, 3, 3) or ({len(q)}, {count}), "
-                f"got {tuple(D.shape)}"
-            )
-        rates = torch.einsum("ni,cij,nj->nc", q, D, q) if D.ndim == 3 else (q**2).sum(1, keepdim=True) * D
-        if not bool((torch.isfinite(rates) & (rates >= 0)).all()):
-            raise InputError(f"diffusivity: expected finite and not negative (µm²/ms), got {D.tolist()}")
-        return rates
+    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
+        for few in chunks(len(rows), _MOST * self.exchange.numel()):
+            yield rows[few].to(self.magnetisation.device)
 
-    def _run(self, timing: PulseTiming, rates: Tensor) -> Tensor:
-        """Return the signals (k, C) for q²D_i = `rates` (k, C), with steps until the tolerance is met.
+    def _checked(self, diffusivity: object, acquisition: Acquisition) -> Tensor:
+        """Return the diffusivity as (C, 3, 3) or (N, C)."""
+        D = float64(diffusivity, "diffusivity").to(self.magnetisation)
+        count, N = len(self.magnetisation), acquisition.n_measurements
+        if D.shape not in {(count,), (count, 3, 3), (N, count)}:
+            raise InputError(
+                f"diffusivity: expected ({count},), ({count}, 3, 3) or ({N}, {count}), got {tuple(D.shape)}"
+            )
+        values = D.detach()
+        finite = bool(torch.isfinite(values).all())
+        if not finite or _least(values) < -_ROUNDING * float(values.abs().max()):
+            raise InputError(f"diffusivity: expected finite and not negative (µm²/ms), got {D.tolist()}")
+        return D.expand(N, count) if D.ndim == 1 else D
+
+    def _run(self, pieces: Callable[[int], Iterator[Piece]], first: int) -> Tensor:
+        """Return the signals (k, C) for steps ↦ `pieces`, from `first` steps until the tolerance is met.
 
         The steps are symmetric in time, so that the error has even powers of their number, the fourth first.
         """
-        count, coarse = _FIRST, self._march(timing, rates, _FIRST)
+        count, coarse = first, self._march(pieces(first))
         while True:
-            count, fine = 2 * count, self._march(timing, rates, 2 * count)
+            count, fine = 2 * count, self._march(pieces(2 * count))
             correction = (fine - coarse) / 15
             error = float(correction.detach().abs().max() / self.magnetisation.detach().sum())
             if error <= TOLERANCE:
@@ -188,29 +202,36 @@ class Karger:
                 return fine + correction
             coarse = fine
 
-    def _march(self, timing: PulseTiming, rates: Tensor, count: int) -> Tensor:
-        """Return the signals (k, C) by `count` Magnus steps of fourth order for each part of a pulse.
+    def _march(self, pieces: Iterator[Piece]) -> Tensor:
+        """Return the signals (k, C) by a Magnus step of fourth order for each step of the `pieces`.
 
-        With A(t) = X − F²B, the values of F at the two Gauss points of a step h give the exponent
-        h(A₁ + A₂)/2 − √3h²[A₁, A₂]/12, and [A₁, A₂] = (F₂² − F₁²)[B, X]. It is exact where F is constant.
+        With A(t) = X − B(t), B diagonal, the values at the two Gauss points of a step h give the exponent
+        h(A₁ + A₂)/2 − √3h²[A₁, A₂]/12, and [A₁, A₂] = [B₂ − B₁, X]. It is exact where B is constant.
         """
-        leaving = torch.diag(self.relaxation + self.exchange.sum(1))
-        X = self.exchange.T - leaving
-        B = torch.diag_embed(rates)
-        commutator = B @ X - X @ B
-        state, wound = self.magnetisation.expand(len(rates), -1)[..., None], 0.0
-        for interval in timing.intervals:
-            steps = count if interval.pulse else 1
-            h = (interval.end - interval.start) / steps
-            edges = interval.start + h * torch.arange(steps, dtype=torch.float64)[:, None]
-            # the end of a step comes third, so that the next begins there
-            points = edges + h * torch.tensor([0.5 - _GAUSS, 0.5 + _GAUSS, 1.0], dtype=torch.float64)
-            times = torch.cat([torch.tensor([interval.start], dtype=torch.float64), points.ravel()])
-            F = wound + timing.integral(interval, times).cumsum(0)
-            first, second, _ = F.square().to(rates).view(steps, 3, 1, 1, 1).unbind(1)
-            exponents = h * (X - (first + second) / 2 * B)
-            exponents = exponents - h**2 * math.sqrt(3) / 12 * (second - first) * commutator
+        X = self.exchange.T - torch.diag(self.relaxation + self.exchange.sum(1))
+        state = self.magnetisation[:, None]
+        for h, first, second in pieces:
+            change = second - first
+            commutator = (change[..., :, None] - change[..., None, :]) * X
+            exponents = h * (X - torch.diag_embed((first + second) / 2))
+            exponents = exponents - h**2 * math.sqrt(3) / 12 * commutator
             for factor in torch.linalg.matrix_exp(exponents):
                 state = factor @ state
-            wound = float(F[-1])
         return state[..., 0]
+
+
+def _least(D: Tensor) -> float:
+    """Return the least diffusivity in any direction of D (C, 3, 3), or of (...)."""
+    return float((torch.linalg.eigvalsh(D) if D.ndim == 3 else D).min())
+
+
+def _of_rows(D: Tensor, rows: Tensor) -> Tensor:
+    """Return what of D, (C, 3, 3) or (N, C), belongs to `rows` (k,)."""
+    return D if D.ndim == 3 else D[rows]
+
+
+def _form(q: Tensor, D: Tensor) -> Tensor:
+    """Return qᵀD_i q (..., k, C) of q (..., k, 3) for D (C, 3, 3) or (k, C)."""
+    if D.ndim == 3:
+        return torch.einsum("...ki,cij,...kj->...kc", q, D, q)
+    return q.square().sum(-1, keepdim=True) * D

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..acquisition import AbstractWaveform, Acquisition, FreeWaveform, Pgse
 from ..errors import AccuracyWarning, InputError
+from ..fem.observers import reduced_observers
+from ..fem.out_of_span import OutOfSpan
 from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
@@ -55,8 +57,9 @@ class MatrixFormalism:
     order : {1, 2}
         Order of the finite elements. 1 has a node at each vertex; 2 adds mid-edge nodes.
     exact_gradient : bool
-        Whether vertex gradients include the change of the modes outside their span: exact for the truncated
-        model instead of within 1 %, at about the cost of the forward solve.
+        Whether gradients include the change of all modes outside their span: exact for the truncated model
+        instead of within 1 %, at about the cost of the forward solve. That of the slow modes is always
+        included where walls are permeable.
 
     Raises
     ------
@@ -91,30 +94,65 @@ class MatrixFormalism:
         for domain in parts:
             basis = self.basis(mesh, tissue, acquisition, domain=domain)
             geometry, _ = geometry_of(mesh, tissue, domain)
-            model = reduced_model(geometry, basis, exact=self.exact_gradient)
+            model = reduced_model(geometry, basis, out_of_span=self._out_of_span(domain))
             part = _integrals(model, acquisition, rests=tissue.rests)
             signal = signal.to(part.device) + part
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
 
+    def compartment_signals(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> Tensor:
+        """Return ∫ρM of each compartment (N, C); see `torrey.simulate_compartments`."""
+        domains = Domain.parts_of(mesh, tissue, order=self.order)
+        warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
+        shape = acquisition.n_measurements, mesh.n_compartments
+        signal = mesh.vertices.new_zeros(shape, dtype=torch.complex128)
+        for domain in domains:
+            own = torch.unique(domain.compartments)
+            # what is alone is the whole of its domain
+            parts = domain.indicators(mesh.n_compartments)[own] if len(own) > 1 else None
+            basis = self.basis(mesh, tissue, acquisition, domain=domain, parts=parts)
+            geometry, _ = geometry_of(mesh, tissue, domain)
+            which = self._out_of_span(domain)
+            model = reduced_model(geometry, basis, out_of_span=which)
+            if parts is None:
+                columns = _integrals(model, acquisition, rests=tissue.rests)[:, None]
+            else:
+                observers = reduced_observers(geometry, basis, parts, out_of_span=which)
+                columns = _parts_integrals(model, acquisition, observers)
+            signal = signal.to(columns.device).index_add(1, own, columns)
+        return torch.exp(-acquisition.echo_time * uniform_rate(tissue))[:, None] * signal
+
+    def _out_of_span(self, domain: Domain) -> OutOfSpan:
+        if self.exact_gradient:
+            return "all"
+        # what passes a wall is the jumps of the modes, which converge slowest of all
+        return "slow" if len(domain.space.interfaces) else "none"
+
     def basis(
-        self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, *, domain: Domain | None = None
+        self,
+        mesh: TetMesh,
+        tissue: Tissue,
+        acquisition: Acquisition,
+        *,
+        domain: Domain | None = None,
+        parts: Tensor | None = None,
     ) -> ModalBasis:
         """Compute the modes that this cut keeps, and warn where it is too coarse.
 
-        They are those of a `domain`, or of all compartments together.
+        They are those of a `domain`, or of all compartments together, and good enough for the integrals over
+        `parts` (K, nodes) of it where these are given.
         """
         operators = Operators.of(mesh, tissue, order=self.order, domain=domain)
         if self.tolerance is not None or (self.modes is None and self.length_scale is None):
-            basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE)
+            basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE, parts)
         else:
             below = None if self.length_scale is None else operators.rate_of(self.length_scale)
             basis = operators.basis(count=self.modes, below=below)
-            _warn_truncation(basis, acquisition)
+            _warn_truncation(basis, acquisition, parts)
         return basis
 
 
-def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
-    """Estimate the largest error over S(0) that the cut leaves.
+def truncation_error(basis: ModalBasis, acquisition: Acquisition, parts: Tensor | None = None) -> float:
+    """Estimate the largest error over S(0) that the cut leaves, in the signal or in that of any of `parts`.
 
     The larger of two: what half of the modes would have changed, and what the missing modes take from the
     signal in second order of the gradient. The second sees the modes across a thin shape when only those
@@ -134,12 +172,23 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition) -> float:
     coarse = ReducedModel(
         model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
     )
-    signal = _integrals(model, judged, rests=True).detach()
-    change = (signal - _integrals(coarse, judged, rests=True).detach()).abs().max()
-    attenuated = (signal.abs() * missing[rows]).max()
     whole = float(basis.modes.mass.sum())
+    left = most_left = max(0.0, whole - float(model.magnetisation.square().sum()))
+    if parts is None:
+        signal, other = (_integrals(m, judged, rests=True)[:, None] for m in (model, coarse))
+    else:
+        indicators = parts.cpu().numpy().T
+        loads = basis.modes.mass @ indicators
+        observers = torch.from_numpy(loads.T).to(basis.vectors) @ basis.vectors
+        signal = _parts_integrals(model, judged, observers)
+        other = _parts_integrals(coarse, judged, observers[:, :fewer])
+        volumes = torch.from_numpy((indicators * loads).sum(0)).to(observers)
+        most_left = max(0.0, float((volumes - observers.square().sum(1)).max()))
+    change = (signal - other).detach().abs().max()
+    attenuated = (signal.detach().abs() * missing[rows, None]).max()
     shortest = float(acquisition.durations.min())
-    missed = max(0.0, 1 - float(model.magnetisation.square().sum()) / whole)
+    # what is left out of the start reaches what is left out of a part
+    missed = math.sqrt(left * most_left) / whole
     return float(torch.maximum(change, attenuated)) / whole + missed * math.exp(
         -basis.modes.next_value * shortest
     )
@@ -189,6 +238,15 @@ def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) ->
     return signal
 
 
+def _parts_integrals(model: ReducedModel, acquisition: Acquisition, observers: Tensor) -> Tensor:
+    """Return ∫M (N, K), complex, over the parts that `observers` (K, n) see.
+
+    The identity of PGSE gives the whole only, so that its second pulse is run too.
+    """
+    # each leaves the measurements of the other zero
+    return one_axis_signal(model, acquisition, observers) + three_axes_signal(model, acquisition, observers)
+
+
 def _solver(waveform: AbstractWaveform, *, rests: bool) -> Callable[[ReducedModel, Acquisition], Tensor]:
     if isinstance(waveform, FreeWaveform):
         return three_axes_signal
@@ -219,19 +277,22 @@ def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tenso
     return signal
 
 
-def _basis_to_tolerance(operators: Operators, acquisition: Acquisition, tolerance: float) -> ModalBasis:
+def _basis_to_tolerance(
+    operators: Operators, acquisition: Acquisition, tolerance: float, parts: Tensor | None
+) -> ModalBasis:
     # a mode matters where a pulse winds a full turn along its wavelength
     below = operators.mean_diffusivity * max(1.0, acquisition.largest_winding) ** 2 * 4
+    spectrum = operators.spectrum()
     while True:
-        basis = operators.basis(below=below)
-        if truncation_error(basis, acquisition) <= tolerance:
+        basis = operators.reduce(spectrum.lowest(below=below))
+        if truncation_error(basis, acquisition, parts) <= tolerance:
             return basis
         # a gap in the spectrum may be wider than the factor
         below = max(1.5 * float(basis.modes.values[basis.modes.n_modes - 1]), basis.modes.next_value)
 
 
-def _warn_truncation(basis: ModalBasis, acquisition: Acquisition) -> None:
-    error = truncation_error(basis, acquisition)
+def _warn_truncation(basis: ModalBasis, acquisition: Acquisition, parts: Tensor | None) -> None:
+    error = truncation_error(basis, acquisition, parts)
     if error > 1e-2:
         warnings.warn(
             f"{basis.modes.n_modes} modes may be too few for this gradient: "

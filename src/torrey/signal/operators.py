@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from ..errors import InputError
 from ..fem.assembly import PairValues, assemble
-from ..fem.eigenmodes import Eigenmodes, lowest_modes
+from ..fem.eigenmodes import Eigenmodes, Spectrum
 from ..fem.geometry import Coefficients, ElementGeometry, element_geometry
 from ..fem.reduced import ModalBasis, modal_basis
 from ..fem.space import FunctionSpace
@@ -95,6 +95,13 @@ class Domain:
             walls=split.walls[where],
         )
         return cls(split, compartments, space)
+
+    def indicators(self, count: int) -> Tensor:
+        """Return the functions (count, nodes) that are one in a compartment and zero elsewhere."""
+        owner = self.compartments.new_empty(self.space.n_nodes)
+        # nodes belong to one compartment each
+        owner[self.space.tet_nodes] = self.compartments[:, None].expand_as(self.space.tet_nodes)
+        return torch.nn.functional.one_hot(owner, count).mT.double()
 
     def coefficients(self, tissue: Tissue) -> Coefficients:
         """Return what of `tissue` is where, differentiable in its values.
@@ -178,17 +185,21 @@ class Operators:
         """S and M, sparse."""
         return self.space.matrix(self.values.stiffness), self.space.matrix(self.values.mass)
 
+    def spectrum(self) -> Spectrum:
+        """Factorise the eigenproblem, ready to be solved as far up as is asked for."""
+        return Spectrum(*self.matrices, diffusivity=self.mean_diffusivity, volume=self.volume)
+
     def modes(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
         """Compute the lowest modes, by `count` or `below` an eigenvalue."""
-        stiffness, mass = self.matrices
-        scale = {"diffusivity": self.mean_diffusivity, "volume": self.volume}
-        return lowest_modes(stiffness, mass, count=count, below=below, **scale)
+        return self.spectrum().lowest(count=count, below=below)
 
     def basis(self, *, count: int | None = None, below: float | None = None) -> ModalBasis:
         """Compute the lowest modes and reduce the operators to them."""
-        return modal_basis(
-            self.space, self.modes(count=count, below=below), self.values.moments, self.centroid
-        )
+        return self.reduce(self.modes(count=count, below=below))
+
+    def reduce(self, modes: Eigenmodes) -> ModalBasis:
+        """Reduce the operators to the kept ones of their `modes`."""
+        return modal_basis(self.space, modes, self.values.moments, self.centroid)
 
 
 def geometry_of(mesh: TetMesh, tissue: Tissue, domain: Domain) -> tuple[ElementGeometry, Tensor]:

@@ -122,9 +122,9 @@ def stiffness(longest: float, rates: Tensor) -> float:
 
 
 def multiply(matrix: Tensor, state: Tensor) -> Tensor:
-    """Multiply real (G, n, n) by complex (G, n, C), as one real product of twice the columns."""
-    columns = torch.view_as_real(state.contiguous()).flatten(2)
-    return torch.view_as_complex((matrix @ columns).unflatten(2, (-1, 2)))
+    """Multiply real (..., m, n) by complex (..., n, C), as one real product of twice the columns."""
+    columns = torch.view_as_real(state.contiguous()).flatten(-2)
+    return torch.view_as_complex((matrix @ columns).unflatten(-1, (-1, 2)))
 
 
 def extrapolate(runs: list[Tensor], steps: tuple[int, ...]) -> Tensor:

@@ -213,8 +213,8 @@ def diagonal(bars: list[Tensor], states: list[Tensor]) -> Tensor:
 
 
 def outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
-    """Return Σ Re(bar* ⊗ state) of pairs of (G, n, C), summed over C too: (G, n, n)."""
-    left, right = (torch.view_as_real(torch.cat(x, dim=2)).flatten(2) for x in (bars, states))
+    """Return Σ Re(bar* ⊗ state) of pairs of (..., n, C), summed over C too: (..., n, n)."""
+    left, right = (torch.view_as_real(torch.cat(x, dim=-1)).flatten(-2) for x in (bars, states))
     return left @ right.mT
 
 

@@ -10,29 +10,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .splitting_adjoint import NEAR, divided_exponential
+from .splitting import multiply
+from .splitting_adjoint import NEAR, divided_exponential, outer
 from .three_axes_steps import Axes, AxesStep, axes_run, axes_step
 
 
 class Pulled(NamedTuple):
-    """Cotangents of Λ (n, n) and the moments (3, n, n), of ν at both ends (n,), and of q (C, K, 3)."""
+    """Cotangents of Λ (n, n) and the moments (3, n, n), of ν (n,), and of q (C, K, 3)."""
 
     rates: Tensor
     moments: Tensor
-    rested: Tensor
+    start: Tensor
     q: Tensor
 
 
-def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], bar: Tensor) -> Pulled:
-    """Pull `bar` (C,) on the signals of `axes_run` back to all that they came from."""
+def pull_back(axes: Axes, start: Tensor, q: Tensor, steps: tuple[float, int], bar: Tensor) -> Pulled:
+    """Pull `bar` (n, C) on the state that `axes_run` returns back to all that it came from."""
     h, m = steps
     passages, decay = axes.passages(), axes.decay(h)
     kept: list[Tensor] = []
-    axes_run(axes, rested, q, steps, kept=kept)
+    axes_run(axes, start, q, steps, kept=kept)
     x = axes.bases[0]
-    adjoint = bar * (x.mT @ rested)[:, None].to(torch.complex128)
+    adjoint = multiply(x.mT, bar)
     sums = _Sums(axes, q, h)
-    rested_bar = torch.zeros_like(rested)
     q_bar = torch.zeros_like(q)
     for k in reversed(range(q.shape[1])):
         phases = axes.phases(q[:, k], h)
@@ -41,7 +41,6 @@ def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], b
             trace.append(axes_step(state, phases, passages, decay))
             state = trace[-1].x_again
         if k == q.shape[1] - 1:
-            rested_bar += x @ (bar.conj() * state).real.sum(1)
             sums.end(adjoint, state)
         for step in reversed(trace):
             # a step is the same read backwards, so that its adjoint is the step with conjugate phases
@@ -49,8 +48,7 @@ def pull_back(axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], b
             q_bar[:, k] += sums.add(step, back, phases, q[:, k])
             adjoint = back.x_again
     sums.begin(adjoint, kept[0])
-    rested_bar += x @ adjoint.real.sum(1)
-    return Pulled(sums.rates(axes, h), sums.moments(axes, decay), rested_bar, q_bar)
+    return Pulled(sums.rates(axes, h), sums.moments(axes, decay), x @ adjoint.real.sum(1), q_bar)
 
 
 class _Sums:
@@ -75,11 +73,11 @@ class _Sums:
 
     def end(self, bar: Tensor, state: Tensor) -> None:
         """Add what leaves the last step."""
-        self._outside -= _outer([bar], [state])
+        self._outside -= outer([bar], [state])
 
     def begin(self, bar: Tensor, state: Tensor) -> None:
         """Add what enters the first step."""
-        self._outside += _outer([bar], [state])
+        self._outside += outer([bar], [state])
 
     def add(self, step: AxesStep, back: AxesStep, phases: Tensor, q: Tensor) -> Tensor:
         """Add one step with `q` (C, 3), and return the cotangent of q; `back` is its adjoint."""
@@ -87,9 +85,9 @@ class _Sums:
         x = [to[0] * back.x_again, back.x], [step.x, fro[0] * step.x_again]
         y = [to[1] * back.y_again, back.y], [step.y, fro[1] * step.y_again]
         z = [to[2] * back.z_again, back.z], [step.z, fro[2] * step.z_again]
-        self._xy += _outer([x[0][0], -x[0][1]], x[1])
-        self._yz += _outer([y[0][0], -y[0][1]], y[1])
-        self._across += _outer([back.z], [step.z])
+        self._xy += outer([x[0][0], -x[0][1]], x[1])
+        self._yz += outer([y[0][0], -y[0][1]], y[1])
+        self._across += outer([back.z], [step.z])
         slopes = []
         for c, (bars, states) in enumerate((x, y, z)):
             # Re(bar* · (−i) state), the slope in a phase
@@ -98,7 +96,7 @@ class _Sums:
             slopes.append(self._half * (self._positions[c] @ slope))
             if self._equal[c]:
                 turned = [-1j * self._half * q[:, c] * s for s in states]
-                self._turned[c] += _outer(bars, turned)
+                self._turned[c] += outer(bars, turned)
             else:
                 self._turned[c].diagonal().add_(self._half * (slope @ q[:, c]))
         return torch.stack(slopes, dim=1)
@@ -121,10 +119,3 @@ class _Sums:
         )
         divided = torch.where(self._near, self._turned, numerators / self._gap.masked_fill(self._near, 1.0))
         return axes.bases @ divided @ axes.bases.mT
-
-
-def _outer(bars: list[Tensor], states: list[Tensor]) -> Tensor:
-    """Return Σ Re(bar* ⊗ state) (n, n) of pairs of (n, C)."""
-    left, right = (torch.view_as_real(torch.cat(x, dim=1)).flatten(1) for x in (bars, states))
-    product: Tensor = left @ right.mT
-    return product

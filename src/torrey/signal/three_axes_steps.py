@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .splitting import multiply
+
 
 class Axes(NamedTuple):
     """Positions a (3, n) and bases W (3, n, n) along x, y and z, and the rates (n,)."""
@@ -47,16 +49,9 @@ class Axes(NamedTuple):
         return torch.polar(torch.ones_like(angle), -angle)
 
 
-def rested_start(start: Tensor, rates: Tensor, pause: float) -> Tensor:
-    """Return ν (n,) after the `pause`, ms, before the gradients, or with the equal one after them."""
-    return torch.exp(-pause * rates) * start
-
-
-def _times(matrix: Tensor, state: Tensor) -> Tensor:
-    """Multiply real (n, n) by complex (n, C)."""
-    return torch.view_as_complex(
-        (matrix @ torch.view_as_real(state).flatten(1)).view(len(matrix), state.shape[1], 2)
-    )
+def rested(vectors: Tensor, rates: Tensor, pause: float) -> Tensor:
+    """Return `vectors` (..., n) after a `pause`, ms: ν before the gradients, observers after them."""
+    return torch.exp(-pause * rates) * vectors
 
 
 class AxesStep(NamedTuple):
@@ -74,27 +69,27 @@ def axes_step(state: Tensor, phases: Tensor, passages: tuple[Tensor, Tensor], de
     """Take `state` (n, C), in the basis of x, through one step."""
     to_y, to_z = passages
     x = phases[0] * state
-    y = phases[1] * _times(to_y, x)
-    z = phases[2] * _times(to_z, y)
-    z_again = phases[2] * _times(decay, z)
-    y_again = phases[1] * _times(to_z.mT, z_again)
-    return AxesStep(x, y, z, z_again, y_again, phases[0] * _times(to_y.mT, y_again))
+    y = phases[1] * multiply(to_y, x)
+    z = phases[2] * multiply(to_z, y)
+    z_again = phases[2] * multiply(decay, z)
+    y_again = phases[1] * multiply(to_z.mT, z_again)
+    return AxesStep(x, y, z, z_again, y_again, phases[0] * multiply(to_y.mT, y_again))
 
 
 def axes_run(
-    axes: Axes, rested: Tensor, q: Tensor, steps: tuple[float, int], *, kept: list[Tensor] | None = None
+    axes: Axes, start: Tensor, q: Tensor, steps: tuple[float, int], *, kept: list[Tensor] | None = None
 ) -> Tensor:
-    """Return the signals (C,) for `q` (C, K, 3); append the state before each cell to `kept`.
+    """Return the state (n, C) in the modes after `q` (C, K, 3); append that before each cell to `kept`.
 
-    `steps` are the duration of a step, ms, and how many make a cell.
+    `steps` are the duration of a step, ms, and how many make a cell. What is kept is in the basis of x.
     """
     h, m = steps
     passages, decay = axes.passages(), axes.decay(h)
-    state = (axes.bases[0].mT @ rested)[:, None].to(torch.complex128).repeat(1, len(q))
+    state = (axes.bases[0].mT @ start)[:, None].to(torch.complex128).repeat(1, len(q))
     for cell in q.unbind(1):
         if kept is not None:
             kept.append(state)
         phases = axes.phases(cell, h)
         for _ in range(m):
             state = axes_step(state, phases, passages, decay).x_again
-    return (axes.bases[0].mT @ rested).to(state.dtype) @ state
+    return multiply(axes.bases[0], state)

@@ -1,12 +1,16 @@
 """Streamlines that follow a field, with gradients."""
 
-from .dipy import track_dipy
-from .eudx import EuDX
-from .maximum_direction import MaximumDirection, SoftMaximumDirection
+from .dipy import (
+    BinaryStopping,
+    EuDX,
+    MaximumDirection,
+    SoftMaximumDirection,
+    ThresholdStopping,
+    track_dipy,
+)
 from .propagate import propagate
 from .sd_stream import SDStream
 from .stepping import Euler, RungeKutta
-from .stopping import BinaryStopping, ThresholdStopping
 from .survival import end_chances, expected_lengths, survival
 from .tensor_det import TensorDet
 

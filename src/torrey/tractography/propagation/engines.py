@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import compiled
-from .eager_adjoint import pull_back
-from .grow import Trajectories, grow
+from .adjoint import Pulled, pull_back
+from .grow import grow
 from .limits import Limits
 from .rules import Rule
 from .sd_stream import PeakRule
 from .stepping import Method, RungeKutta
+from .trajectories import Trajectories
 
 _SEEDS_AT_ONCE = 8192
 """Seeds that PyTorch grows together: their working set stays in the caches."""
@@ -37,14 +38,6 @@ class Run:
     step: float
     limits: Limits
     unidirectional: bool
-
-
-class Pulled(NamedTuple):
-    """Cotangents of the image (V, C), of the seed of each streamline (S, 3) and of the step ()."""
-
-    image: Tensor
-    seeds: Tensor
-    step: Tensor
 
 
 class Engine(Protocol):
@@ -90,7 +83,11 @@ class Eager:
     def pull_back(self, run: Run, trajectories: Trajectories, cotangents: Tensor) -> Pulled:
         """See `Engine`."""
         step = torch.tensor(run.step, dtype=torch.float64, device=cotangents.device)
-        return Pulled(*pull_back(run.rule, run.method, trajectories, cotangents, step))
+
+        def move(image: Tensor, points: Tensor, references: Tensor, step: Tensor) -> Tensor:
+            return run.method.move(run.rule, image, points, references, step).points
+
+        return pull_back(move, trajectories, cotangents, image=run.rule.image, step=step)
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,9 @@ class Compiled:
             ),
             progress=None if progress is None else lambda done: progress(done, len(seeds)),
         )
-        return Trajectories(*(torch.from_numpy(array) for array in grown))
+        points, offsets, rows, indices, directions = (torch.from_numpy(array) for array in grown)
+        after = directions if run.unidirectional else -directions
+        return Trajectories(points, offsets, rows, indices, directions, after)
 
     def pull_back(self, run: Run, trajectories: Trajectories, cotangents: Tensor) -> Pulled:
         """See `Engine`."""
@@ -137,7 +136,7 @@ class Compiled:
                 trajectories.offsets.numpy(),
                 trajectories.seed_rows.numpy(),
                 trajectories.seed_indices.numpy(),
-                trajectories.seed_directions.numpy(),
+                trajectories.before.numpy(),
             ),
             np.ascontiguousarray(cotangents.numpy()),
             step=run.step,
@@ -175,5 +174,6 @@ def _joined(blocks: list[tuple[Trajectories, int]], seeds: Tensor) -> Trajectori
         torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
         torch.cat([none, *(part.seed_rows + base for part, base in zip(parts, bases, strict=False))]),
         torch.cat([none, *(part.seed_indices + begin for part, begin in blocks)]),
-        torch.cat([seeds[:0], *(part.seed_directions for part in parts)]),
+        torch.cat([seeds[:0], *(part.before for part in parts)]),
+        torch.cat([seeds[:0], *(part.after for part in parts)]),
     )

@@ -10,31 +10,7 @@ from torch import Tensor
 from .limits import Limits
 from .rules import Rule
 from .stepping import Method, usable
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectories:
-    """Points of streamlines laid end to end, and where in each the seed is.
-
-    Attributes
-    ----------
-    points : (P, 3) Tensor
-        mm, float64.
-    offsets : (S + 1,) Tensor
-        Where each streamline begins.
-    seed_rows : (S,) Tensor
-        Row of `points` that is the seed: steps lead away from it, to both sides.
-    seed_indices : (S,) Tensor
-        Which seed it is.
-    seed_directions : (S, 3) Tensor
-        Unit vectors at the seeds, in which the first half grew.
-    """
-
-    points: Tensor
-    offsets: Tensor
-    seed_rows: Tensor
-    seed_indices: Tensor
-    seed_directions: Tensor
+from .trajectories import Trajectories
 
 
 def grow(
@@ -137,4 +113,5 @@ def _assemble(
             wanted = kept[streamlines]
             points[seed_rows[streamlines[wanted]] + sign * distance] = reached[wanted]
     ends = torch.cat([offsets[:1], offsets[1:][kept]])
-    return Trajectories(points, ends, seed_rows[kept], origin[kept], headings[kept])
+    after = headings if len(halves) == 1 else -headings
+    return Trajectories(points, ends, seed_rows[kept], origin[kept], headings[kept], after[kept])

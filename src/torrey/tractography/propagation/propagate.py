@@ -107,7 +107,13 @@ def propagate(
     engine = engine_for(rule)
     starts = seeds.detach().double().contiguous()
     trajectories = engine.grow(run, starts, directions.double().contiguous(), progress)
-    points = points_of(seeds, step, run=run, engine=engine, trajectories=trajectories)
+    points = points_of(
+        trajectories,
+        image=rule.image,
+        seeds=seeds,
+        step=step,
+        pull_back=lambda cotangents: engine.pull_back(run, trajectories, cotangents),
+    )
     places = trajectories.seed_rows - trajectories.offsets[:-1]
     return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
 

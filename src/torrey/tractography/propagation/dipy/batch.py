@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..grid import Grid
-from .curves_adjoint import Curves
+from ...grid import Grid
+from ..trajectories import Trajectories
 from .stages import DipyRule, Stages
 from .stopping import Stopping
 
@@ -31,8 +31,8 @@ class _Half(NamedTuple):
     points: Tensor  # (p, 3)
 
 
-def grow_together(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Tensor, Curves]:
-    """Return which streamlines from `starts` (S, 3) along `forward` (S, 3) are kept, and these."""
+def grow_together(how: Propagation, starts: Tensor, forward: Tensor) -> Trajectories:
+    """Return the streamlines from `starts` (S, 3) along `forward` (S, 3) that are kept."""
     onward = _half(how, starts, forward)
     first = onward.levels == 1
     owners = onward.owners[first]
@@ -52,7 +52,7 @@ def grow_together(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Te
         inside = allowed[half.owners]
         rows = centres[half.owners[inside]] + sign * half.levels[inside]
         points[rows] = half.points[inside]
-    return kept, Curves(points, offsets, centres[kept], forward[kept], backward[kept])
+    return Trajectories(points, offsets, centres[kept], kept, backward[kept], forward[kept])
 
 
 def turned_back(grid: Grid, starts: Tensor, first: Tensor) -> Tensor:

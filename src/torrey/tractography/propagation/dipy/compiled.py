@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..grid import Grid
-from .curves_adjoint import Curves
-from .dipy_batch import Propagation, turned_back
-from .dipy_kernel import MAXIMUM, PEAKS, Stop, Tables, grow
+from ...grid import Grid
+from ..trajectories import Trajectories
+from .batch import Propagation, turned_back
 from .eudx import NeighbourRule
+from .kernel import MAXIMUM, PEAKS, Stop, Tables, grow
 from .maximum_direction import MaximumRule
 from .stages import DipyRule, euler
 from .stopping import BinaryStopping, Stopping, ThresholdStopping, check_shape
@@ -23,8 +23,8 @@ def can_compile(how: Propagation, starts: Tensor) -> bool:
     return known and starts.device.type == how.rule.image.device.type == "cpu"
 
 
-def grow_compiled(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Tensor, Curves]:
-    """Return which streamlines from `starts` (S, 3) along `forward` (S, 3) are kept, and these."""
+def grow_compiled(how: Propagation, starts: Tensor, forward: Tensor) -> Trajectories:
+    """Return the streamlines from `starts` (S, 3) along `forward` (S, 3) that are kept."""
     grid = how.rule.grid
     voxels, before, after = grow(
         _tables(how.rule, (how.step / grid.voxel_sizes).numpy()),
@@ -45,7 +45,7 @@ def grow_compiled(how: Propagation, starts: Tensor, forward: Tensor) -> tuple[Te
     backward = -forward[kept]
     backward[goes_on] = turned_back(grid, starts[kept][goes_on], first)
     points[centres] = starts[kept]
-    return kept, Curves(points, offsets, centres, forward[kept], backward)
+    return Trajectories(points, offsets, centres, kept, backward, forward[kept])
 
 
 def _tables(rule: DipyRule, stride: np.ndarray) -> Tables:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ..streamlines import Streamlines
-from .curves_adjoint import attach
-from .dipy_batch import Propagation, grow_together
-from .dipy_compiled import can_compile, grow_compiled
+from ....errors import InputError
+from ...streamlines import Streamlines
+from ..adjoint import points_of, pull_back
+from ..stepping import Euler, Method
+from .batch import Propagation, grow_together
+from .compiled import can_compile, grow_compiled
 from .stages import STAGES, DipyRule
-from .stepping import Euler, Method
 from .stopping import Stopping
 
 
@@ -96,9 +97,21 @@ def track_dipy(
     with torch.no_grad():
         starts, forward = seeds[which], directions.detach().double()
         grow = grow_compiled if can_compile(how, starts) else grow_together
-        kept, curves = grow(how, starts, forward)
-    points = attach(curves, rule, stages, seeds[which[kept]], step)
-    return Streamlines(points, curves.offsets, which[kept])
+        trajectories = grow(how, starts, forward)
+        trajectories = replace(trajectories, seed_indices=which[trajectories.seed_indices])
+
+    def move(image: Tensor, points: Tensor, references: Tensor, step: Tensor) -> Tensor:
+        return points + step * stages(rule, image, points, references, step).directions
+
+    points = points_of(
+        trajectories,
+        image=rule.image,
+        seeds=seeds,
+        step=step,
+        pull_back=lambda cotangents: pull_back(move, trajectories, cotangents, image=rule.image, step=step),
+    )
+    places = trajectories.seed_rows - trajectories.offsets[:-1]
+    return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
 
 
 def _check(

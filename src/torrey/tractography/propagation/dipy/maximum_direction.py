@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...errors import InputError
-from ..fields import SHField
-from ..grid import Grid
-from ..harmonics import harmonics
+from ....errors import InputError
+from ...fields import SHField
+from ...grid import Grid
+from ...harmonics import harmonics
+from ..interpolation import interpolate
+from ..rules import Heading
 from .hemisphere import default_hemisphere
-from .interpolation import interpolate
-from .rules import Heading
 
 
 @dataclass(frozen=True, eq=False)

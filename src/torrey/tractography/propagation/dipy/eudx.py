@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...errors import InputError
-from ..fields import PeakField
-from ..grid import Grid
-from .rules import Heading
+from ....errors import InputError
+from ...fields import PeakField
+from ...grid import Grid
+from ..rules import Heading
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..grid import Grid
-from .rules import Heading
-from .stepping import Euler, RungeKutta
+from ...grid import Grid
+from ..rules import Heading
+from ..stepping import Euler, RungeKutta
 
 
 class DipyRule(Protocol):

@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ..grid import Grid
-from .interpolation import interpolate
+from ....errors import InputError
+from ...grid import Grid
+from ..interpolation import interpolate
 from .maximum_direction import within
 
 
