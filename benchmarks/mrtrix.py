@@ -1,4 +1,4 @@
-"""MRtrix's programs (which must be installed), the human image that benchmarks run them on, and its results."""
+"""MRtrix's programs, which must be installed, and the human image that benchmarks run them on."""
 
 from __future__ import annotations
 

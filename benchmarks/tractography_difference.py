@@ -1,10 +1,10 @@
 """How a streamline differs from another that grew from the same seed, and which decision made it so.
 
 A streamline is a chain of decisions (amplitude, angle, mask, the peak that an ascent ends at, whether it ends
-within its 50 steps) that rounding can tip. Each is found by looking at where two streamlines part: the step is
-taken again from many positions as far from there as the two are apart, and the decision that does not come out the same from
-all of them is the cause. Where the decisions are all clear, the seed is moved by 1e-6, 1e-5 and 1e-4 mm in
-many directions: a streamline that then ends elsewhere, though nothing else changed, is chaotic.
+within its 50 steps) that rounding can tip. The one that parts two streamlines is found by taking the step
+there again, from many positions as far from it as the two are apart: the decision that does not come out the
+same from all of them is the cause. Where all of them are clear, the seed is moved by 1e-6, 1e-5 and 1e-4 mm
+in many directions: a streamline that then ends elsewhere, though nothing else changed, is chaotic.
 """
 
 from __future__ import annotations
@@ -134,19 +134,15 @@ def _undecided(walk: Walk, line: Seeded, steps: int, size: float) -> str:
     def tips(decisions: Tensor) -> bool:
         return bool(decisions.any() and not decisions.all())
 
-    if any(tips(heading.found) for _, heading in stages):
-        return "50 steps of the ascent"
-    if tips(amplitudes >= walk.cutoff):
-        return "cutoff"
-    if tips(cosines >= walk.cosine):
-        return "angle"
-    if any(tips(walk.rule.support.contains(place)) for place, _ in stages):
-        return "edge of the image"
-    if walk.mask is not None and tips(walk.mask.contains(move.points)):
-        return "edge of the mask"
-    if any(_spread(heading.directions) > 0.01 for _, heading in stages):
-        return "two peaks"
-    return ""
+    tests = {
+        "50 steps of the ascent": any(tips(heading.found) for _, heading in stages),
+        "cutoff": tips(amplitudes >= walk.cutoff),
+        "angle": tips(cosines >= walk.cosine),
+        "edge of the image": any(tips(walk.rule.support.contains(place)) for place, _ in stages),
+        "edge of the mask": walk.mask is not None and tips(walk.mask.contains(move.points)),
+        "two peaks": any(_spread(heading.directions) > 0.01 for _, heading in stages),
+    }
+    return next((name for name, tipped in tests.items() if tipped), "")
 
 
 def _spread(directions: Tensor) -> float:
@@ -156,23 +152,36 @@ def _spread(directions: Tensor) -> float:
     return float(apart.max())
 
 
-def tipping_move(grow: Callable[[Tensor], Streamlines], seed: np.ndarray, tries: int = 16) -> float:
-    """Return the least of `MOVES` by which a seed has to be moved to end elsewhere or nowhere; else inf.
+def tipping_moves(grow: Callable[[Tensor], Streamlines], seeds: np.ndarray, tries: int = 16) -> list[float]:
+    """Return the least of `MOVES` by which each of `seeds` (n, 3) has to be moved to end elsewhere; else inf.
 
-    `grow` returns the streamlines of seeds (n, 3).
+    `grow` returns the streamlines of seeds. To end nowhere where it ended somewhere counts, too.
     """
     jitter = torch.randn(tries, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     jitter /= jitter.norm(dim=1, keepdim=True)
     moves = torch.cat([torch.zeros(1, 3, dtype=torch.float64), *(size * jitter for size in MOVES)])
-    grown = grow(torch.as_tensor(seed.copy()).double() + moves)
-    lines: dict[int, Seeded] = {}
-    places = grown.seed_places.tolist()
-    for index, (s, points) in enumerate(zip(grown.seed_indices.tolist(), grown, strict=True)):
-        lines[s] = Seeded(points.double().numpy(), places[index])
-    for row, size in enumerate(MOVES):
-        for k in range(1 + row * tries, 1 + (row + 1) * tries):
-            if (0 in lines) != (k in lines):
-                return size
-            if 0 in lines and difference(lines[k], lines[0]).hausdorff >= FAR:
-                return size
-    return math.inf
+    moved = torch.as_tensor(seeds).double()[:, None] + moves
+    lines = by_seed(grow(moved.reshape(-1, 3)))
+
+    def ends_elsewhere(one: int, other: int) -> bool:
+        if one in lines and other in lines:
+            return difference(lines[one], lines[other]).hausdorff >= FAR
+        return one in lines or other in lines
+
+    least = []
+    for still in range(0, len(seeds) * len(moves), len(moves)):
+        tipped = (
+            size for k, size in enumerate(np.repeat(MOVES, tries)) if ends_elsewhere(still, still + 1 + k)
+        )
+        least.append(float(next(tipped, math.inf)))
+    return least
+
+
+def by_seed(tracks: Streamlines) -> dict[int, Seeded]:
+    """Return streamlines by the index of their seed."""
+    assert tracks.seed_indices is not None
+    assert tracks.seed_places is not None
+    columns = (tracks.seed_indices.tolist(), tracks, tracks.seed_places.tolist())
+    return {
+        seed: Seeded(points.detach().numpy(), place) for seed, points, place in zip(*columns, strict=True)
+    }

@@ -52,7 +52,7 @@ from torrey.tractography.orientation import (
     read_mrtrix_gradients,
 )
 from torrey.tractography.propagation.limits import steps_in
-from tractography_difference import FAR, Seeded, Walk, cause, difference, tipping_move
+from tractography_difference import FAR, Seeded, Walk, by_seed, cause, difference, tipping_moves
 
 TOWARDS = (0.8, 0.5, 0.3)
 ANGLE = 60.0
@@ -77,6 +77,7 @@ class Case:
 
     @property
     def algorithm(self) -> SDStream | TensorDet:
+        """Torrey's name of MRtrix's algorithm."""
         return SDStream() if isinstance(self.field, SHField) else TensorDet()
 
     def grow(self, seeds: torch.Tensor) -> Streamlines:
@@ -95,6 +96,7 @@ class Case:
 
     @property
     def walk(self) -> Walk:
+        """What decides along the way."""
         voxel = self.field.grid.voxel_size
         step = self.lengths.get("step", self.method.usual_step * voxel)
         most = 3 + steps_in(self.lengths.get("max_length", 100 * voxel), step)
@@ -149,9 +151,7 @@ def stored(folder: Path) -> Iterator[Case]:
         seeds = torch.from_numpy(theirs.seeds).double()
         step = 0.3 if method == "Euler" else 0.75
         lengths = {"step": step, "min_length": 0.0, "max_length": 300.0}
-        yield Case(
-            name, image, theirs, METHODS[method], seeds, np.arange(len(seeds)), cutoff, mask, lengths
-        )
+        yield Case(name, image, theirs, METHODS[method], seeds, np.arange(len(seeds)), cutoff, mask, lengths)
 
 
 def fresh(files: Human, fod: Path, n_voxels: int, out: Path) -> Iterator[Case]:
@@ -197,16 +197,7 @@ def _with_affine(read: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, torch.Te
 
 def compare(report: Report, case: Case) -> list[str]:
     """Add a row of the table; return what is to be said of the streamlines that are not within."""
-    tracks = case.grow(case.seeds).detach()
-    n = len(case.theirs.places)
-    assert tracks.seed_indices is not None
-    assert tracks.seed_places is not None
-    ours = {
-        seed: Seeded(points.numpy(), place)
-        for seed, points, place in zip(
-            tracks.seed_indices.tolist(), tracks, tracks.seed_places.tolist(), strict=True
-        )
-    }
+    ours = by_seed(case.grow(case.seeds))
     theirs = {
         seed: Seeded(case.theirs.line(i), int(case.theirs.places[i]))
         for i, seed in enumerate(case.kept.tolist())
@@ -226,14 +217,15 @@ def compare(report: Report, case: Case) -> list[str]:
     )
     walk = case.walk
     notes, causes = [], Counter[str]()
-    for seed in sorted([*far, *(either - set(both))]):
+    different = sorted([*far, *(either - set(both))])
+    moves = tipping_moves(case.grow, case.seeds[different].numpy()) if different else []
+    for seed, move in zip(different, moves, strict=True):
         if seed in differences:
             why = cause(walk, ours[seed], theirs[seed])
             sizes = f"{len(ours[seed].points)} points for {len(theirs[seed].points)}"
             what = f"{sizes}, {differences[seed].hausdorff:.2g} mm"
         else:
             why, what = "", f"kept by {'Torrey' if seed in ours else 'MRtrix'} only"
-        move = tipping_move(case.grow, case.seeds[seed].numpy())
         moved = f"seed moved by {move:g} mm" if math.isfinite(move) else "no move of the seed"
         why = why or ("chaos" if math.isfinite(move) else "UNEXPLAINED")
         causes[why] += 1
