@@ -26,7 +26,7 @@ class GradientTable:
         b-values, s/mm². float64.
     directions : (N, 3) Tensor
         Unit vectors in world axes (RAS+); those of b = 0 may be zero. Lengths that differ from 1 by less than
-        5 % are put right.
+        5 % are put right, and b-values multiplied by their squares, as MRtrix does.
 
     Raises
     ------
@@ -52,9 +52,9 @@ class GradientTable:
         weighted = bvals > B0_THRESHOLD
         bad = ~lengths.isfinite() | (weighted & ((lengths - 1).abs() >= 0.05))
         _require_none(bad, "length of the direction", lengths, "a unit vector")
-        unit = directions / torch.where(lengths > 0, lengths, 1.0)[:, None]
-        object.__setattr__(self, "bvals", bvals)
-        object.__setattr__(self, "directions", unit)
+        lengths = torch.where(lengths > 0, lengths, 1.0)
+        object.__setattr__(self, "bvals", bvals * lengths**2)
+        object.__setattr__(self, "directions", directions / lengths[:, None])
 
     @property
     def n_volumes(self) -> int:
