@@ -23,6 +23,10 @@ BOUNDS = {
     "05_axons_in_a_bundle": 1e-3,
     # all false edges go and true ones stay; undoing the tilt that made them is 0.26: 0.05 measured
     "06_fibercup_connectome": 0.1,
+    # second order of a step of 1e-6 S(0) in streamlines that diverge: 4e-4 measured, 1e-6 at a tenth of it
+    "07_edge_sensitivity": 5e-3,
+    # deviations over 48 noisy images are known to a tenth each, their median to some 0.03
+    "08_uncertainty_tubes": 0.1,
 }
 
 
