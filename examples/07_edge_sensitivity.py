@@ -13,11 +13,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from torrey.tractography import Grid, Region, SDStream, SHField, Streamlines, propagate, random_seeds, soft_connectome
+from torrey.tractography import (
+    Grid,
+    Region,
+    SDStream,
+    SHField,
+    Streamlines,
+    propagate,
+    random_seeds,
+    soft_connectome,
+)
 from torrey.tractography.orientation import GradientTable, deconvolve, read_fsl_gradients, read_image
 
 FRONTAL_LOBE = Path(__file__).parents[1] / "tests" / "data" / "frontal_lobe.nii.gz"
-RESPONSE = torch.tensor([655.1, -318.7, 71.3], dtype=torch.float64)  # of this image, b = 2000 s/mm², dwi2response
+RESPONSE = torch.tensor(
+    [655.1, -318.7, 71.3], dtype=torch.float64
+)  # of this image, b = 2000 s/mm², dwi2response
 GENU = (2.0, 51.0, 42.0)  # mm, where streamlines start
 LOBES = ((-10.0, 84.0, 42.0), (13.0, 84.0, 42.0))  # mm, left and right
 REACH, RADIUS = 8.0, 10.0  # mm, of the start and of the lobes
@@ -123,9 +134,7 @@ def draw(path: Path, at_rest: Tensor, sensitivity: Tensor, tracks: Streamlines, 
     joined = [
         curve
         for curve in tracks
-        if all(
-            (grid.to_world(curve[[0, -1]]) - end).norm(dim=1).min() < RADIUS + 2 for end in ends
-        )
+        if all((grid.to_world(curve[[0, -1]]) - end).norm(dim=1).min() < RADIUS + 2 for end in ends)
     ]
     place = grid.to_voxels(torch.tensor([GENU], dtype=torch.float64))[0].round().long().tolist()
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")

@@ -22,7 +22,10 @@ from torrey.tractography.orientation import GradientTable, fit_tensor, read_fsl_
 
 FRONTAL_LOBE = Path(__file__).parents[1] / "tests" / "data" / "frontal_lobe.nii.gz"
 SEEDS = torch.tensor(  # mm, in the front of the corpus callosum
-    [[2.0, y, z] for y, z in ((51.0, 36.0), (51.0, 42.0), (54.0, 39.0), (48.0, 45.0), (54.0, 42.0), (45.0, 48.0))],
+    [
+        [2.0, y, z]
+        for y, z in ((51.0, 36.0), (51.0, 42.0), (54.0, 39.0), (48.0, 45.0), (54.0, 42.0), (45.0, 48.0))
+    ],
     dtype=torch.float64,
 )
 STEP = 1.0  # mm
@@ -105,7 +108,10 @@ def noise_of(signals: Tensor, table: GradientTable) -> float:
     tensors = fit_tensor(signals, table)
     g = table.directions
     # b in s/mm², D in µm²/ms
-    fitted = tensors.s0[:, None] * (-1e-3 * table.bvals * torch.einsum("ni,vij,nj->vn", g, tensors.diffusivity, g)).exp()
+    fitted = (
+        tensors.s0[:, None]
+        * (-1e-3 * table.bvals * torch.einsum("ni,vij,nj->vn", g, tensors.diffusivity, g)).exp()
+    )
     return float(((signals - fitted).square().sum(1) / (len(g) - 7)).sqrt().median())
 
 

@@ -25,6 +25,7 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.parametrize("name", ["docs/quickstart.md", "README.md"])
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     code = blocks(ROOT / name, "python")
     assert code
     session: dict = {}
