@@ -38,7 +38,7 @@ SETTINGS = {
         ("-include", "left.nii.gz", "-include", "low.nii.gz", "-exclude", "far.nii.gz"),
     ),
     "angle": (("--angle", "4"), ("-angle", "4")),
-    "cutoff": (("--cutoff", "0.5"), ("-cutoff", "0.5")),
+    "cutoff": (("--cutoff", "0.4"), ("-cutoff", "0.4")),
 }
 needs_mrtrix = pytest.mark.skipif(shutil.which("tckgen") is None, reason="MRtrix is not installed")
 
