@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tractography"))
 from fibre_phantom import fibre_signals, protocol, write_dwi
 
 SHAPE = (9, 10, 5)
-CENTRE = np.array([4.0, 4.5, 2.0])
+CENTRE = np.array([4.0, 4.0, 2.0])
 TURN = np.linalg.qr(np.array([[-1.0, 0.2, 0.1], [0.2, 1.0, -0.1], [0.0, 0.1, 1.0]]))[0]
 AFFINE = np.eye(4)
 AFFINE[:3, :3] = TURN * [2.0, 2.0, 2.5]
@@ -34,10 +34,11 @@ SETTINGS = {
         ("-mask", "mask.nii.gz", "-minlength", "0", "-maxlength", "20", "-seed_unidirectional"),
     ),
     "regions": (
-        ("--include", "left.nii.gz", "low.nii.gz", "--exclude", "far.nii.gz", "--angle", "20"),
-        ("-include", "left.nii.gz", "-include", "low.nii.gz", "-exclude", "far.nii.gz", "-angle", "20"),
+        ("--include", "left.nii.gz", "low.nii.gz", "--exclude", "far.nii.gz"),
+        ("-include", "left.nii.gz", "-include", "low.nii.gz", "-exclude", "far.nii.gz"),
     ),
-    "cutoff": (("--cutoff", "0.3"), ("-cutoff", "0.3")),
+    "angle": (("--angle", "4"), ("-angle", "4")),
+    "cutoff": (("--cutoff", "0.4"), ("-cutoff", "0.4")),
 }
 needs_mrtrix = pytest.mark.skipif(shutil.which("tckgen") is None, reason="MRtrix is not installed")
 
@@ -55,7 +56,7 @@ def folder(tmp_path, monkeypatch):
     degrees = torch.tensor([d for d in range(0, 7, 2) for _ in range(2 * d + 1)])
     lobes = harmonics(around, 6) * (-0.03 * degrees * (degrees + 1)).exp()
     # thinner outwards, so that a cutoff has something to cut
-    thinner = torch.tensor(np.exp(-((places[..., 0] / 4) ** 2))).flatten()[:, None]
+    thinner = torch.tensor(np.exp(-((places[..., 0] / 2.5) ** 2))).flatten()[:, None]
     save(tmp_path / "fod.nii.gz", (lobes * thinner).reshape(*SHAPE, -1).numpy().astype(np.float32))
     table = protocol(20)
     write_dwi(tmp_path, fibre_signals(table, around[:, None]).reshape(*SHAPE, -1), table, AFFINE)
@@ -63,7 +64,7 @@ def folder(tmp_path, monkeypatch):
     seeds[2:7, 3:6, 2] = 1
     mask[:, 2:, 1:] = 1
     left[:4] = 1
-    low[:, :5] = 1
+    low[:, :3] = 1
     far[:, 7:] = 1
     for name, values in {"seeds": seeds, "mask": mask, "left": left, "low": low, "far": far}.items():
         save(tmp_path / f"{name}.nii.gz", values)
@@ -210,6 +211,7 @@ FSL = ("--bvals", "dwi.bval", "--bvecs", "dwi.bvec")
             (*TRACK, "--algorithm", "maximum_direction", "--mask", "elsewhere.nii.gz"),
             ("elsewhere.nii.gz: lies on another grid",),
         ),
+        ((*TRACK, "--random-seed", "-1"), ("--random-seed", "-1")),
         ((*TRACK, "--step", "0"), ("step is 0",)),
         ((*TRACK, "--angle", "120"), ("angle is 120",)),
         ((*TRACK, "--cutoff", "-1"), ("cutoff is -1",)),

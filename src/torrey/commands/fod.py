@@ -32,8 +32,10 @@ def fod(
         NIfTI to write: coefficients of even spherical harmonics in MRtrix's basis.
     response
         Response of one fibre population: a row of zonal harmonics, as `dwi2response` writes it.
-    bvals, bvecs
-        FSL's gradient files, s/mm² and unit vectors.
+    bvals
+        FSL's b-values, s/mm².
+    bvecs
+        FSL's directions, unit vectors.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
     mask

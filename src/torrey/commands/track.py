@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from ..errors import FileError, InputError
 from ..terminal import Output, counting, working
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from ..tractography import DiffusionField, Grid, SHField, Streamlines
 
-Images = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative="")]
+Images = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative="", show_default=False)]
+PerVoxel = Annotated[tuple[Literal["grid", "random"], int], Parameter(negative="")]
+Seed = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**63))]
 Direction = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Algorithm = Literal["sd_stream", "tensor_det", "maximum_direction"]
 
@@ -32,7 +34,7 @@ def track(
     output: Output,
     seeds: Path,
     algorithm: Algorithm = "sd_stream",
-    seeds_per_voxel: tuple[Literal["grid", "random"], int] | None = None,
+    seeds_per_voxel: PerVoxel | None = None,
     seed_direction: Direction | None = None,
     mask: Path | None = None,
     include: Images = (),
@@ -44,7 +46,7 @@ def track(
     min_length: float | None = None,
     max_length: float | None = None,
     unidirectional: bool = False,
-    random_seed: int = 0,
+    random_seed: Seed = 0,
     bvals: Path | None = None,
     bvecs: Path | None = None,
     grad: Path | None = None,
@@ -91,8 +93,10 @@ def track(
         Grow to one side of the seeds only.
     random_seed
         Of random seeds and directions.
-    bvals, bvecs
-        FSL's gradient files, s/mm² and unit vectors, for tensor_det.
+    bvals
+        FSL's b-values, s/mm², for tensor_det.
+    bvecs
+        FSL's directions, unit vectors.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
     report
@@ -134,11 +138,11 @@ def track(
     fields |= {"rk4": int(method == "rk4"), "unidirectional": int(unidirectional)}
     fields |= _given(max_angle=angle, threshold=cutoff, min_dist=min_length, max_dist=max_length)
     fields |= _given(init_direction=seed_direction)
+    tractography.write_tractogram(output, lines, grid=field.grid, fields=fields)
     if report is not None:
         from ..report.tractogram_page import write_tractogram_page
 
         write_tractogram_page(report, lines, settings={"seeds": seeds, **fields})
-    tractography.write_tractogram(output, lines, grid=field.grid, fields=fields)
     fruitful = 0 if lines.seed_indices is None else len(lines.seed_indices.unique())
     print(f"{output}: streamlines from {fruitful} of {len(points)} seeds")
 
@@ -208,7 +212,7 @@ def _field(
 
 def _seed_points(
     path: Path,
-    per_voxel: tuple[Literal["grid", "random"], int] | None,
+    per_voxel: PerVoxel | None,
     grid: Grid,
     generator: torch.Generator,
 ) -> Tensor:
