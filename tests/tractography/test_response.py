@@ -69,7 +69,7 @@ def test_the_constrained_fit_is_that_of_another_solver():
     start, options = np.array([1800.0, -100.0, 0.0, 0.0, 0.0]), {"maxiter": 500, "ftol": 1e-12}
     other = minimize(misfit, start, constraints=rising, method="SLSQP", options=options)
     free = np.linalg.lstsq(design, target, rcond=None)[0]
-    assert np.diff(values @ free).min() < -1
+    assert np.diff(values @ free).min() < -0.5
     # angles of the constraints differ, whose effect is of the second order in their distance
     assert found == pytest.approx(other.x, abs=0.02)
 
@@ -88,7 +88,7 @@ def test_gradients_with_constraints_that_hold():
 
 @pytest.mark.parametrize(
     ("algorithm", "words"),
-    [(HighestAnisotropy(20), "fa"), (SinglePeak(20), "tournier")],
+    [(HighestAnisotropy(20), "fa"), pytest.param(SinglePeak(20), "tournier", marks=pytest.mark.slow)],
 )
 @needs_mrtrix
 def test_responses_are_those_of_dwi2response(tmp_path, algorithm, words):

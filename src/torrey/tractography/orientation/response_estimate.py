@@ -168,18 +168,18 @@ def _single_peak(
     shell = float(table.bvals[on_shell].mean())
     response = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64, device=signals.device)
     competing, voxels, fibres = mask, torch.zeros_like(mask), signals.new_zeros(0, 3)
-    for i in range(how.max_rounds):
+    for i in range(algorithm.max_rounds):
         fods = deconvolve(signals[competing], table, response, shell=shell)
         amplitudes, peaks = two_peaks(fods)
         first, second = amplitudes.unbind(1)
         likeness = torch.where(first > 0, first.sqrt() * (1 - second / first) ** 2, 0.0)
-        before, voxels = voxels, _best(likeness, competing, how.n_voxels)
+        before, voxels = voxels, _best(likeness, competing, algorithm.n_voxels)
         inside = voxels[competing]
         fibres = lobe_directions(fods[inside], peaks[inside, 0])
         if torch.equal(voxels, before):
             break
         response = _fit(signals, table, voxels, fibres, degree=degree if i else 4, on_shell=on_shell)
-        wider = _best(likeness, competing, 10 * how.n_voxels).cpu().numpy()
+        wider = _best(likeness, competing, 10 * algorithm.n_voxels).cpu().numpy()
         competing = mask & torch.from_numpy(binary_dilation(wider)).to(mask.device)
     return voxels, fibres
 
