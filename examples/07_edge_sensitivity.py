@@ -126,8 +126,8 @@ def ball(grid: Grid, centre: tuple[float, float, float], radius: float) -> Tenso
 
 def draw(path: Path, at_rest: Tensor, sensitivity: Tensor, tracks: Streamlines, grid: Grid) -> None:
     """Draw the sensitivity, its sum along each axis of the image, over a slice at b = 0, and streamlines."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415, only for the picture
-    from matplotlib.colors import LogNorm  # noqa: PLC0415
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LogNorm
 
     ends = [torch.tensor([lobe], dtype=torch.float64) for lobe in LOBES]
     tracks = Streamlines(grid.to_voxels(tracks.points), tracks.offsets)

@@ -179,7 +179,7 @@ def radii_of(covariances: Tensor, tangents: Tensor) -> Tensor:
 
 def draw(path: Path, at_rest: Tensor, tracks: Streamlines, radii: Tensor, noisy: Tensor, grid: Grid) -> None:
     """Draw streamlines with their tubes and the points in noisy images, from above and from the front."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415, only for the picture
+    import matplotlib.pyplot as plt
 
     place = grid.to_voxels(SEEDS.mean(0)).round().long().tolist()
     shown = grid.to_voxels(noisy[noisy.isfinite().all(-1)])

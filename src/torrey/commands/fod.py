@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+from ..errors import InputError
 from ..terminal import Output, counting
 from .gradients import read_gradients
 
@@ -13,7 +15,10 @@ def fod(
     /,
     *,
     output: Output,
-    response: Path,
+    response: Path | None = None,
+    response_algorithm: Literal["tournier", "fa"] | None = None,
+    response_voxels: int = 300,
+    write_response: Path | None = None,
     bvals: Path | None = None,
     bvecs: Path | None = None,
     grad: Path | None = None,
@@ -31,7 +36,16 @@ def fod(
     output
         NIfTI to write: coefficients of even spherical harmonics in MRtrix's basis.
     response
-        Response of one fibre population: a row of zonal harmonics, as `dwi2response` writes it.
+        Response of one fibre population: a row of zonal harmonics, as `dwi2response` writes it. Estimated
+        from the image by default, which takes a --mask.
+    response_algorithm
+        How to find the voxels of one fibre that the response is estimated from: those whose distribution is
+        most like one peak, over again until they stay (tournier, the default), or those of highest fractional
+        anisotropy (fa).
+    response_voxels
+        How many of them.
+    write_response
+        Text file to write the estimated response to.
     bvals
         FSL's b-values, s/mm².
     bvecs
@@ -49,8 +63,14 @@ def fod(
     """
     from ..report.files import check_output_file
 
+    if response is not None and (response_algorithm is not None or write_response is not None):
+        raise InputError("--response is given; expected no --response-algorithm and no --write-response")
+    if response is None and mask is None:
+        raise InputError("expected --response, or a --mask to estimate one in")
     inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
+    if write_response is not None:
+        check_output_file(write_response, kinds=(".txt",), inputs=inputs)
     from ..text_files import naming
     from ..tractography import orientation
 
@@ -62,7 +82,24 @@ def fod(
     if mask is not None:
         chosen &= orientation.read_mask(mask, grid)
     n_voxels = int(chosen.sum())
-    kernel = orientation.read_response(response)
+    if response is not None:
+        kernel = orientation.read_response(response)
+    else:
+        kinds = {"tournier": orientation.SinglePeak, "fa": orientation.HighestAnisotropy}
+        algorithm = kinds[response_algorithm or "tournier"](n_voxels=response_voxels)
+        kernel, _ = orientation.estimate_response(
+            signals,
+            table,
+            mask=chosen & (signals.amax(-1) > 0),
+            algorithm=algorithm,
+            degree=10 if degree is None else degree,
+            shell=shell,
+        )
+        numbers = " ".join(f"{value:.6g}" for value in kernel.tolist())
+        print(f"response of {algorithm.n_voxels} voxels: {numbers}")
+        if write_response is not None:
+            bval = float(table.bvals[table.shell(shell)].mean())
+            orientation.write_response(write_response, kernel, bval=bval)
     constraint = None if directions is None else orientation.read_directions(directions)
     with counting(f"deconvolving {n_voxels} voxels") as progress:
         coefficients = orientation.deconvolve(

@@ -81,7 +81,7 @@ def _dense() -> Tensor:
 
 @cache
 def _neighbours(directions: Callable[[], Tensor]) -> Tensor:
-    """Return the neighbours (D, k) of each axis on the hull of both ends; short rows end in the axis itself."""
+    """Return the neighbours (D, k) of each axis on the hull of both ends; short rows end in the axis."""
     vectors = directions().numpy()
     n = len(vectors)
     triangles = ConvexHull(np.concatenate([vectors, -vectors])).simplices % n

@@ -39,11 +39,11 @@ class HighestAnisotropy:
 
 @dataclass(frozen=True)
 class SinglePeak:
-    """The voxels whose FODs are most like one peak, with the response of the last round (`dwi2response tournier`).
+    """The voxels whose FODs are most like one peak, by the response of the round before.
 
     Voxels rank by √a (1 − b/a)², a and b the amplitudes of the two highest peaks. The best give the next
     response; ten times as many, and their neighbours, compete in the next round, until the best stay the same
-    (Tournier, Calamante and Connelly, NMR Biomed. 26, 1775 (2013)).
+    (`dwi2response tournier`; Tournier, Calamante and Connelly, NMR Biomed. 26, 1775 (2013)).
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def estimate_response(
 
     Notes
     -----
-    The derivative is that with the chosen voxels held: through the tensors' directions for `HighestAnisotropy`,
-    with the directions held for `SinglePeak`.
+    The derivative is that with the chosen voxels held: through the tensors' directions for
+    `HighestAnisotropy`, with the directions held for `SinglePeak`.
     """
     table.require_volumes(signals.shape[-1])
     if mask.shape != signals.shape[:-1]:
@@ -128,12 +128,14 @@ def estimate_response(
     if isinstance(algorithm, HighestAnisotropy):
         voxels, fibres = _highest_anisotropy(signals, table, mask, algorithm)
     else:
-        voxels, fibres = _single_peak(signals.detach(), table, mask, algorithm, degree, on_shell)
-    return ResponseEstimate(_fit(signals, table, voxels, fibres, degree, on_shell), voxels)
+        voxels, fibres = _single_peak(
+            signals.detach(), table, mask, algorithm, degree=degree, on_shell=on_shell
+        )
+    return ResponseEstimate(_fit(signals, table, voxels, fibres, degree=degree, on_shell=on_shell), voxels)
 
 
 def _fit(
-    signals: Tensor, table: GradientTable, voxels: Tensor, fibres: Tensor, degree: int, on_shell: Tensor
+    signals: Tensor, table: GradientTable, voxels: Tensor, fibres: Tensor, *, degree: int, on_shell: Tensor
 ) -> Tensor:
     chosen = signals[voxels][:, on_shell].double()
     return fit_response(chosen, table.directions[on_shell].to(chosen), fibres, degree=degree)
@@ -150,7 +152,13 @@ def _highest_anisotropy(
 
 
 def _single_peak(
-    signals: Tensor, table: GradientTable, mask: Tensor, algorithm: SinglePeak, degree: int, on_shell: Tensor
+    signals: Tensor,
+    table: GradientTable,
+    mask: Tensor,
+    algorithm: SinglePeak,
+    *,
+    degree: int,
+    on_shell: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Return the chosen voxels (X, Y, Z) and their directions (V, 3)."""
     if mask.dim() != 3:
@@ -170,14 +178,14 @@ def _single_peak(
         fibres = lobe_directions(fods[inside], peaks[inside, 0])
         if torch.equal(voxels, before):
             break
-        response = _fit(signals, table, voxels, fibres, degree if i else 4, on_shell)
+        response = _fit(signals, table, voxels, fibres, degree=degree if i else 4, on_shell=on_shell)
         wider = _best(likeness, competing, 10 * algorithm.n_voxels).cpu().numpy()
         competing = mask & torch.from_numpy(binary_dilation(wider)).to(mask.device)
     return voxels, fibres
 
 
 def _best(values: Tensor, among: Tensor, n: int) -> Tensor:
-    """Return the mask (...) of the `n` voxels of highest `values` (V,), one for each voxel of the mask `among`."""
+    """Return the mask (...) of the `n` highest `values` (V,), one for each voxel of the mask `among`."""
     chosen = torch.zeros_like(values, dtype=torch.bool)
     chosen[values.topk(min(n, len(values))).indices] = True
     out = torch.zeros_like(among)
@@ -186,6 +194,6 @@ def _best(values: Tensor, among: Tensor, n: int) -> Tensor:
 
 
 def _strongest_direction(tensors: Tensors) -> Tensor:
-    """Return the eigenvectors (V, 3) of the largest |eigenvalue|, MRtrix's order; noise makes some negative."""
+    """Return the eigenvectors (V, 3) of the largest |eigenvalue| (noise makes some negative), as MRtrix."""
     squared = tensors.diffusivity @ tensors.diffusivity
     return Tensors(squared, tensors.s0).principal_direction

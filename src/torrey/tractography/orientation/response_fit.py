@@ -48,7 +48,8 @@ def fit_response(signals: Tensor, gradients: Tensor, fibres: Tensor, *, degree: 
     normal, right = design.T @ design, design.T @ signals.flatten()
     if int(torch.linalg.matrix_rank(normal.detach(), hermitian=True)) < design.shape[1]:
         raise InputError(
-            f"{len(signals)} voxels of {len(gradients)} directions do not determine a response of degree {degree}"
+            f"{len(signals)} voxels of {len(gradients)} directions do not determine a response of degree "
+            f"{degree}"
         )
     holding = _holding_rows(normal.detach(), right.detach(), degree)
     # rows of the right singular vectors past the rank span what the held rows leave free
@@ -75,9 +76,8 @@ def _holding_rows(normal: Tensor, right: Tensor, degree: int) -> Tensor:
     solution (Lawson and Hanson, Solving Least Squares Problems, ch. 23); rows with λ > 0 hold.
     """
     angles = torch.deg2rad(torch.arange(0, 90, _SPACING, dtype=normal.dtype, device=normal.device))
-    slopes = torch.func.jvp(
-        lambda x: zonal_harmonics(x.cos(), degree), (angles,), (torch.ones_like(angles),)
-    )[1]
+    ones = torch.ones_like(angles)
+    slopes = torch.func.jvp(lambda x: zonal_harmonics(x.cos(), degree), (angles,), (ones,))[1]
     # the least value is at the fibre, and the slope there is zero in any case
     rows = torch.cat([zonal_harmonics(angles[:1].cos(), degree), slopes[1:]])
     upper = torch.linalg.cholesky(normal).T
