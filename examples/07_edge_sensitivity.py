@@ -1,9 +1,9 @@
 """Which voxels of the diffusion images hold one edge of a connectome: its derivative, as a picture.
 
-Images of a brain → deconvolution → streamlines through the front of the corpus callosum → the edge between two
-spheres in the frontal lobes → back to every voxel of every image. Returns by how much the derivative differs
-from a central difference along a random change of the images. `tests/data` holds the frontal lobe; give
-another image (with its bval and bvec beside it) and a picture to draw as arguments.
+Images of a brain → deconvolution → streamlines through the front of the corpus callosum → the edge between
+two spheres in the frontal lobes → back to every voxel of every image. Returns by how much the derivative
+differs from a central difference along a random change of the images. `tests/data` holds the frontal lobe;
+give another image of that brain (with its bval and bvec beside it) and a picture to draw as arguments.
 """
 
 import sys
@@ -26,9 +26,8 @@ from torrey.tractography import (
 from torrey.tractography.orientation import GradientTable, deconvolve, read_fsl_gradients, read_image
 
 FRONTAL_LOBE = Path(__file__).parents[1] / "tests" / "data" / "frontal_lobe.nii.gz"
-RESPONSE = torch.tensor(
-    [655.1, -318.7, 71.3], dtype=torch.float64
-)  # of this image, b = 2000 s/mm², dwi2response
+# of this brain at b = 2000 s/mm², found by MRtrix's dwi2response tournier
+RESPONSE = torch.tensor([655.1, -318.7, 71.3], dtype=torch.float64)
 GENU = (2.0, 51.0, 42.0)  # mm, where streamlines start
 LOBES = ((-10.0, 84.0, 42.0), (13.0, 84.0, 42.0))  # mm, left and right
 REACH, RADIUS = 8.0, 10.0  # mm, of the start and of the lobes

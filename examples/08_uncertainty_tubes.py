@@ -1,13 +1,14 @@
-"""How sure is the way of a streamline? Tubes of one standard deviation, to first order in the noise of the images.
+"""How sure is the way of a streamline? Tubes of one standard deviation, to first order in the images' noise.
 
-The derivative J of a point with respect to every voxel of every image turns noise of standard deviation σ, taken
-from the residuals of a tensor fit, into the covariance σ² J Jᵀ of the point. Noisy images, tracked anew from the
-same seeds, say how well that holds: the points compared are equally many steps from the seed. Returns by how
-much the median ratio of both radii differs from 1 when noise is a tenth of the measured. `tests/data` holds
-the frontal lobe; give another image (with its bval and bvec beside it), a picture to draw and the number of
-noisy images as arguments.
+The derivative J of a point with respect to every voxel of every image turns noise of standard deviation σ,
+taken from the residuals of a tensor fit, into the covariance σ² J Jᵀ of the point. Noisy images, tracked anew
+from the same seeds, say how well that holds; points compared are equally many steps from the seed. Returns by
+how much the median ratio of both radii differs from 1 when noise is a tenth of the measured. `tests/data`
+holds the frontal lobe; give another image of that brain (with its bval and bvec beside it), a picture to draw
+and the number of noisy images as arguments.
 """
 
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,17 @@ from torch.nn.functional import pad
 
 from torrey.tractography import DiffusionField, Grid, Region, Streamlines, propagate
 from torrey.tractography.orientation import GradientTable, fit_tensor, read_fsl_gradients, read_image
+from torrey.units import S_PER_MM2
 
 FRONTAL_LOBE = Path(__file__).parents[1] / "tests" / "data" / "frontal_lobe.nii.gz"
 SEEDS = torch.tensor(  # mm, in the front of the corpus callosum
     [
-        [2.0, y, z]
-        for y, z in ((51.0, 36.0), (51.0, 42.0), (54.0, 39.0), (48.0, 45.0), (54.0, 42.0), (45.0, 48.0))
+        [2.0, 51.0, 36.0],
+        [2.0, 51.0, 42.0],
+        [2.0, 54.0, 39.0],
+        [2.0, 48.0, 45.0],
+        [2.0, 54.0, 42.0],
+        [2.0, 45.0, 48.0],
     ],
     dtype=torch.float64,
 )
@@ -70,7 +76,7 @@ class Scan:
         return Streamlines(tracks.points - back, tracks.offsets, tracks.seed_indices, tracks.seed_places)
 
 
-def main(path: Path = FRONTAL_LOBE, picture: Path | None = None, n_images: int = 48) -> float:
+def main(path: Path = FRONTAL_LOBE, picture: Path | None = None, n_images: int = 24) -> float:
     images, grid = read_image(path, n_dimensions=4)
     stem = path.name.partition(".")[0]
     table = read_fsl_gradients(path.with_name(f"{stem}.bval"), path.with_name(f"{stem}.bvec"), grid=grid)
@@ -89,17 +95,17 @@ def main(path: Path = FRONTAL_LOBE, picture: Path | None = None, n_images: int =
         for points, share in zip(noisy, (1.0, 0.1), strict=True)
     ]
     distances = STEP * STEPS.abs().expand_as(radii)
-    for nearest, farthest in zip(DISTANCES[:-1], DISTANCES[1:], strict=True):
+    for nearest, farthest in itertools.pairwise(DISTANCES):
         row = (distances > nearest) & (distances <= farthest)
         whole, tenth = (ratio[row].nanmedian() for ratio in ratios)
         print(
-            f"{nearest:2d} to {farthest} mm from the seed: radius {radii[row].nanmedian():.2f} mm, over that of "
-            f"{n_images} noisy images {whole:.2f}; with a tenth of the noise {tenth:.2f}"
+            f"{nearest:2d} to {farthest} mm from the seed: radius {radii[row].nanmedian():.2f} mm, "
+            f"over that of {n_images} noisy images {whole:.2f}; with a tenth of the noise {tenth:.2f}"
         )
     wide = (ratios[0] < 1 / 1.5) | (ratios[0] > 1.5)
     print(f"off by more than 1.5 at {int(wide.sum())} of {int(ratios[0].isfinite().sum())} places")
     if picture is not None:
-        draw(picture, images[..., 0], tracks, radii, noisy[0], grid)
+        draw(picture, scan, images[..., 0], tracks, (radii, noisy[0]))
     return abs(float(ratios[1].nanmedian()) - 1)
 
 
@@ -107,16 +113,13 @@ def noise_of(signals: Tensor, table: GradientTable) -> float:
     """Return the median over voxels of the standard deviation of `signals` (V, N) about a tensor fit."""
     tensors = fit_tensor(signals, table)
     g = table.directions
-    # b in s/mm², D in µm²/ms
-    fitted = (
-        tensors.s0[:, None]
-        * (-1e-3 * table.bvals * torch.einsum("ni,vij,nj->vn", g, tensors.diffusivity, g)).exp()
-    )
+    diffusivities = torch.einsum("ni,vij,nj->vn", g, tensors.diffusivity, g)  # µm²/ms
+    fitted = tensors.s0[:, None] * (-table.bvals / S_PER_MM2 * diffusivities).exp()
     return float(((signals - fitted).square().sum(1) / (len(g) - 7)).sqrt().median())
 
 
 def places_of(tracks: Streamlines, n_images: int) -> tuple[Tensor, Tensor]:
-    """Return the points at STEPS from the seeds and unit tangents there: (images, seeds, steps, 3), or NaN."""
+    """Return points at STEPS from the seeds and unit tangents: (images, seeds, steps, 3), NaN if missing."""
     missing = tracks.points.new_full((n_images * len(SEEDS), len(STEPS), 3), torch.nan)
     place = tracks.seed_places[:, None] + STEPS
     there = (place > 0) & (place < tracks.n_points[:, None] - 1)
@@ -162,7 +165,7 @@ def noisy_points(
 
 
 def spread(points: Tensor) -> Tensor:
-    """Return the covariance (seeds, steps, 3, 3) over images; NaN where a tenth of the streamlines is missing."""
+    """Return covariances (seeds, steps, 3, 3) over images; NaN where over a tenth ended before."""
     deviations = points - points.nanmean(0)
     there = deviations[..., 0].isfinite().sum(0)
     deviations = deviations.nan_to_num()
@@ -177,10 +180,11 @@ def radii_of(covariances: Tensor, tangents: Tensor) -> Tensor:
     return ((total - along) / 2).sqrt()
 
 
-def draw(path: Path, at_rest: Tensor, tracks: Streamlines, radii: Tensor, noisy: Tensor, grid: Grid) -> None:
+def draw(path: Path, scan: Scan, at_rest: Tensor, tracks: Streamlines, tubes: tuple[Tensor, Tensor]) -> None:
     """Draw streamlines with their tubes and the points in noisy images, from above and from the front."""
     import matplotlib.pyplot as plt
 
+    grid, (radii, noisy) = scan.grid, tubes
     place = grid.to_voxels(SEEDS.mean(0)).round().long().tolist()
     shown = grid.to_voxels(noisy[noisy.isfinite().all(-1)])
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
