@@ -44,8 +44,9 @@ def visits(field: SHField, streamlines: Streamlines) -> torch.Tensor:
     sizes = torch.tensor(field.grid.shape) // CUBE + 1
     flat = (cubes[:, 0] * sizes[1] + cubes[:, 1]) * sizes[2] + cubes[:, 2]
     owners = torch.arange(len(streamlines)).repeat_interleave(streamlines.n_points)
-    pairs = torch.stack([owners, flat]).unique(dim=1)
-    return torch.bincount(pairs[1], minlength=int(sizes.prod())).double()
+    n_cubes = int(sizes.prod())
+    pairs = (owners * n_cubes + flat).unique()
+    return torch.bincount(pairs % n_cubes, minlength=n_cubes).double()
 
 
 def z_scores(first: torch.Tensor, second: torch.Tensor, n_first: int, n_second: int) -> torch.Tensor:

@@ -245,5 +245,6 @@ def visits(field, streamlines):
     """Return how many streamlines visit each voxel (V,)."""
     voxels = field.grid.voxel_of(streamlines.points)
     owners = torch.arange(len(streamlines)).repeat_interleave(streamlines.n_points)
-    pairs = torch.stack([owners, voxels])[:, voxels >= 0].unique(dim=1)
-    return torch.bincount(pairs[1], minlength=math.prod(field.grid.shape)).double()
+    n_voxels = math.prod(field.grid.shape)
+    pairs = (owners * n_voxels + voxels)[voxels >= 0].unique()
+    return torch.bincount(pairs % n_voxels, minlength=n_voxels).double()

@@ -76,8 +76,7 @@ def sample_streamlines(
     """Draw a streamline from each seed, with the rules and defaults of MRtrix's iFOD1.
 
     A random number depends on `random_seed`, the number of its streamline, the place along it and the trial,
-    and on nothing else: neither threads nor the order of the work change a streamline. It takes one core of a
-    CPU about a microsecond and a half to make a point.
+    and on nothing else: neither threads nor the order of the work change a streamline.
 
     At fixed directions points are seed + step · Σ directions, and so they are differentiable in the seeds and
     the step. They are not in the field, on which the chances of a direction depend and not the direction: a
