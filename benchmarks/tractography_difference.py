@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from torrey.tractography import Region, Streamlines
+from torrey.tractography.propagation import peaks
 from torrey.tractography.propagation.rules import Rule
 from torrey.tractography.propagation.stepping import Method
 
@@ -27,6 +29,7 @@ JITTER = 1e-4  # mm; streamlines of two programs are that far apart where nothin
 MOVES = (1e-6, 1e-5, 1e-4)  # mm; coordinates in float32, as MRtrix's, are 4e-6 apart at 50 mm
 _TRIES = 64
 _PARTED = 10 * JITTER
+_LONG = 30  # steps of an ascent that rounding, and MRtrix's table of elevations, may bring to 50
 
 
 class Seeded(NamedTuple):
@@ -134,12 +137,15 @@ def _undecided(walk: Walk, line: Seeded, steps: int, size: float) -> str:
     def tips(decisions: Tensor) -> bool:
         return bool(decisions.any() and not decisions.all())
 
+    with mock.patch.object(peaks, "MAX_ITERATIONS", _LONG):
+        hurried = walk.method.move(walk.rule, walk.rule.image, here, before, step)
     tests = {
         "50 steps of the ascent": any(tips(heading.found) for _, heading in stages),
         "cutoff": tips(amplitudes >= walk.cutoff),
         "angle": tips(cosines >= walk.cosine),
         "edge of the image": any(tips(walk.rule.support.contains(place)) for place, _ in stages),
         "edge of the mask": walk.mask is not None and tips(walk.mask.contains(move.points)),
+        f"ascent of over {_LONG} steps": not all(bool(heading.found.all()) for _, heading in hurried.stages),
         "two peaks": any(_spread(heading.directions) > 0.01 for _, heading in stages),
     }
     return next((name for name, tipped in tests.items() if tipped), "")
@@ -152,7 +158,7 @@ def _spread(directions: Tensor) -> float:
     return float(apart.max())
 
 
-def tipping_moves(grow: Callable[[Tensor], Streamlines], seeds: np.ndarray, tries: int = 16) -> list[float]:
+def tipping_moves(grow: Callable[[Tensor], Streamlines], seeds: np.ndarray, tries: int = 6) -> list[float]:
     """Return the least of `MOVES` by which each of `seeds` (n, 3) has to be moved to end elsewhere; else inf.
 
     `grow` returns the streamlines of seeds. To end nowhere where it ended somewhere counts, too.

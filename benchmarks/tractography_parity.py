@@ -12,7 +12,7 @@ points at the same step from the seed, median over streamlines; the angle is the
 streamlines. Images and seeds are in float64 unless it says float32.
 
 Of the streamlines that are not within: what decided at the step where the two part, and the least move of the
-seed (of 1e-6, 1e-5, 1e-4 mm, 16 directions each) that makes ours as different from itself.
+seed (of 1e-6, 1e-5, 1e-4 mm, 6 directions each) that makes ours as different from itself.
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ def _with_affine(read: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, torch.Te
     return image, grid.affine
 
 
-def compare(report: Report, case: Case) -> list[str]:
-    """Add a row of the table; return what is to be said of the streamlines that are not within."""
+def compare(report: Report, case: Case) -> None:
+    """Add a row of the table, and what is to be said of the streamlines that are not within."""
     ours = by_seed(case.grow(case.seeds))
     theirs = {
         seed: Seeded(case.theirs.line(i), int(case.theirs.places[i]))
@@ -231,10 +231,11 @@ def compare(report: Report, case: Case) -> list[str]:
         causes[why] += 1
         if len(notes) < FULLY_LISTED or why == "UNEXPLAINED":
             notes.append(f"    seed {seed}: {what}: {why}; {moved}")
-    if not causes:
-        return []
-    counted = ", ".join(f"{number} {why}" for why, number in causes.most_common())
-    return [f"  {case.name}: {len(far)} not within, {len(either) - len(both)} kept by one: {counted}", *notes]
+    if causes:
+        counted = ", ".join(f"{number} {why}" for why, number in causes.most_common())
+        report(f"  {len(far)} not within, {len(either) - len(both)} kept by one: {counted}")
+    for line in notes:
+        report(line)
 
 
 def main() -> None:
@@ -246,20 +247,16 @@ def main() -> None:
     report = Report("tractography_parity")
     report(__doc__ or "")
     report.row("case", "both", "within", "deviation, mm", "angle, °", widths=WIDTHS)
-    notes = []
     with tempfile.TemporaryDirectory() as name:
         out, files = Path(name), human(arguments.folder)
         for case in stored(arguments.folder):
-            notes += compare(report, case) + compare(report, case.in_float32())
+            compare(report, case)
+            compare(report, case.in_float32())
         fod = arguments.fod or make_fod(files, out)
         for case in fresh(files, fod, arguments.voxels, out):
-            notes += compare(report, case)
+            compare(report, case)
             if isinstance(case.field, SHField):
-                notes += compare(report, case.in_float32())
-    report()
-    report("Not within:")
-    for line in notes:
-        report(line)
+                compare(report, case.in_float32())
     report.write()
 
 
