@@ -95,8 +95,8 @@ def fod(
             degree=10 if degree is None else degree,
             shell=shell,
         )
-        coefficients = " ".join(f"{value:.6g}" for value in kernel.tolist())
-        print(f"response of {algorithm.n_voxels} voxels: {coefficients}")
+        row = " ".join(f"{value:.6g}" for value in kernel.tolist())
+        print(f"response of {algorithm.n_voxels} voxels: {row}")
         if write_response is not None:
             bval = float(table.bvals[table.shell(shell)].mean())
             orientation.write_response(write_response, kernel, bval=bval)
