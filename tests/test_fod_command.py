@@ -6,10 +6,18 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from torrey.cli import main
 from torrey.terminal import counting
-from torrey.tractography.orientation import deconvolve, read_harmonics, write_response
+from torrey.tractography.orientation import (
+    HighestAnisotropy,
+    deconvolve,
+    estimate_response,
+    read_harmonics,
+    read_response,
+    write_response,
+)
 
 sys.path.insert(0, str(Path(__file__).parent / "tractography"))
 from fibre_phantom import OBLIQUE, noisy_crossings, protocol, response, write_dwi
@@ -59,6 +67,18 @@ def test_either_kind_of_gradients_gives_the_same(folder, capsys):
     assert second.numpy() == pytest.approx(first.numpy(), abs=1e-5)
 
 
+def test_without_a_response_it_is_estimated(folder, signals, capsys):
+    estimating = [*GRAD[:4], *GRAD[6:], "--mask", "mask.nii", "--degree", "4", "--response-voxels", "3"]
+    assert main([*estimating, "--response-algorithm", "fa", "--write-response", "new.txt"]) == 0
+    assert "response of 3 voxels: " in capsys.readouterr().out
+    chosen = torch.zeros(3, 2, 2, dtype=torch.bool)
+    chosen[1] = True
+    how = HighestAnisotropy(3)
+    expected, _ = estimate_response(signals, protocol(), mask=chosen, algorithm=how, degree=4)
+    # fifteen digits are written
+    assert read_response("new.txt").numpy() == pytest.approx(expected.numpy(), rel=1e-12)
+
+
 def test_voxels_that_are_not_finite_are_left_out(folder, signals, capsys):
     signals[0, 0, 0, 3] = float("nan")
     write_dwi(folder, signals, protocol())
@@ -96,6 +116,9 @@ def swapped(argv, old, new):
         ((*GRAD, "--directions", "response.txt"), ("response.txt", "expected 2 values in every row")),
         (swapped(GRAD, "response.txt", "no.txt"), ("no.txt", "no such file")),
         (swapped(GRAD, "response.txt", "grad.b"), ("grad.b", "47 rows")),
+        ((*GRAD, "--response-algorithm", "fa"), ("--response is given", "no --response-algorithm")),
+        ((*GRAD[:4], *GRAD[6:]), ("expected --response, or a --mask",)),
+        ((*GRAD[:4], *GRAD[6:], "--mask", "mask.nii"), ("mask has 4 voxels", "expected 300")),
         (swapped(GRAD, "fod.nii.gz", "fod.mif"), ("fod.mif", ".nii.gz")),
         (swapped(GRAD, "fod.nii.gz", "dwi.nii.gz"), ("dwi.nii.gz", "input")),
     ],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..terminal import Output, counting
-from .gradients import read_gradients
+
+if TYPE_CHECKING:
+    from ..tractography import Grid
+    from ..tractography.orientation import GradientTable
 
 
 def fod(
@@ -46,10 +49,8 @@ def fod(
         How many of them.
     write_response
         Text file to write the estimated response to.
-    bvals
-        FSL's b-values, s/mm².
-    bvecs
-        FSL's directions, unit vectors.
+    bvals, bvecs
+        FSL's gradient files, s/mm² and unit vectors.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
     mask
@@ -71,12 +72,11 @@ def fod(
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
     if write_response is not None:
         check_output_file(write_response, kinds=(".txt",), inputs=inputs)
-    from ..text_files import naming
     from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
-    table = read_gradients(bvals, bvecs, grad, grid)
-    with naming(dwi):
+    table = _gradients(bvals, bvecs, grad, grid)
+    with orientation.naming(dwi):
         table.require_volumes(signals.shape[3])
     chosen = signals.isfinite().all(-1)
     if mask is not None:
@@ -95,8 +95,8 @@ def fod(
             degree=10 if degree is None else degree,
             shell=shell,
         )
-        numbers = " ".join(f"{value:.6g}" for value in kernel.tolist())
-        print(f"response of {algorithm.n_voxels} voxels: {numbers}")
+        row = " ".join(f"{value:.6g}" for value in kernel.tolist())
+        print(f"response of {algorithm.n_voxels} voxels: {row}")
         if write_response is not None:
             bval = float(table.bvals[table.shell(shell)].mean())
             orientation.write_response(write_response, kernel, bval=bval)
@@ -114,3 +114,13 @@ def fod(
         )
     orientation.write_image(output, coefficients, grid)
     print(f"{output}: {coefficients.shape[3]} coefficients in each of {n_voxels} voxels")
+
+
+def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
+    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
+
+    if grad is not None and bvals is None and bvecs is None:
+        return read_mrtrix_gradients(grad)
+    if grad is None and bvals is not None and bvecs is not None:
+        return read_fsl_gradients(bvals, bvecs, grid=grid)
+    raise InputError("gradients: expected --bvals and --bvecs, or --grad")
