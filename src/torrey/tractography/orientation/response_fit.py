@@ -77,7 +77,7 @@ def _holding_rows(normal: Tensor, right: Tensor, degree: int) -> Tensor:
     """
     angles = torch.deg2rad(torch.arange(0, 90, _SPACING, dtype=normal.dtype, device=normal.device))
     ones = torch.ones_like(angles)
-    slopes = torch.func.jvp(lambda x: zonal_harmonics(x.cos(), degree), (angles,), (ones,))[1]
+    slopes = torch.autograd.functional.jvp(lambda x: zonal_harmonics(x.cos(), degree), (angles,), (ones,))[1]
     # the least value is at the fibre, and the slope there is zero in any case
     rows = torch.cat([zonal_harmonics(angles[:1].cos(), degree), slopes[1:]])
     upper = torch.linalg.cholesky(normal).T
