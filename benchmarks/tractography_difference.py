@@ -158,16 +158,18 @@ def _spread(directions: Tensor) -> float:
     return float(apart.max())
 
 
-def tipping_moves(grow: Callable[[Tensor], Streamlines], seeds: np.ndarray, tries: int = 6) -> list[float]:
+def tipping_moves(
+    grow: Callable[[Tensor, Tensor], Streamlines], seeds: Tensor, directions: Tensor, tries: int = 6
+) -> list[float]:
     """Return the least of `MOVES` by which each of `seeds` (n, 3) has to be moved to end elsewhere; else inf.
 
-    `grow` returns the streamlines of seeds. To end nowhere where it ended somewhere counts, too.
+    `grow` returns the streamlines of seeds and directions (n, 3). To end nowhere counts, too.
     """
     jitter = torch.randn(tries, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     jitter /= jitter.norm(dim=1, keepdim=True)
     moves = torch.cat([torch.zeros(1, 3, dtype=torch.float64), *(size * jitter for size in MOVES)])
-    moved = torch.as_tensor(seeds).double()[:, None] + moves
-    lines = by_seed(grow(moved.reshape(-1, 3)))
+    moved = (seeds.double()[:, None] + moves).reshape(-1, 3)
+    lines = by_seed(grow(moved, directions.repeat_interleave(len(moves), dim=0)))
 
     def ends_elsewhere(one: int, other: int) -> bool:
         if one in lines and other in lines:

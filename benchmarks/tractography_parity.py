@@ -9,7 +9,8 @@ so many voxels of the brain. All are third-party data, which are not in the repo
 "Both" are the streamlines that both programs keep, of all that either keeps; "within" is the share of the
 latter whose Hausdorff distance, up to reversal, is below 0.1 mm; the deviation is the largest distance of
 points at the same step from the seed, median over streamlines; the angle is the mean between such steps, over
-streamlines. Images and seeds are in float64 unless it says float32.
+streamlines. Images and seeds are in float64 unless it says float32. Tensor_Det begins on the side that MRtrix
+took, which is the arbitrary sign of an eigenvector and decides which half the longest length cuts.
 
 Of the streamlines that are not within: what decided at the step where the two part, and the least move of the
 seed (of 1e-6, 1e-5, 1e-4 mm, 6 directions each) that makes ours as different from itself.
@@ -80,14 +81,26 @@ class Case:
         """Torrey's name of MRtrix's algorithm."""
         return SDStream() if isinstance(self.field, SHField) else TensorDet()
 
-    def grow(self, seeds: torch.Tensor) -> Streamlines:
-        """Return our streamlines from `seeds` (n, 3)."""
+    @property
+    def directions(self) -> torch.Tensor:
+        """(n, 3) where they began to go from the seeds: given, or an eigenvector of either sign."""
+        directions = torch.tensor(TOWARDS, dtype=self.seeds.dtype).repeat(len(self.seeds), 1)
+        if isinstance(self.field, DiffusionField):
+            for i, seed in enumerate(self.kept.tolist()):
+                line, place = self.theirs.line(i), int(self.theirs.places[i])
+                if len(line) > 1:  # the first half comes reversed
+                    step = line[place - 1] - line[place] if place else line[0] - line[1]
+                    directions[seed] = torch.from_numpy(step.copy()).to(directions)
+        return directions
+
+    def grow(self, seeds: torch.Tensor, directions: torch.Tensor) -> Streamlines:
+        """Return our streamlines from `seeds` (n, 3) towards `directions` (n, 3)."""
         tracks: Streamlines = propagate(
             self.field,
             seeds,
             algorithm=self.algorithm,
             method=self.method,
-            directions=torch.tensor(TOWARDS, dtype=seeds.dtype),
+            directions=directions,
             cutoff=self.cutoff,
             mask=self.mask,
             **self.lengths,
@@ -197,7 +210,7 @@ def _with_affine(read: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, torch.Te
 
 def compare(report: Report, case: Case) -> None:
     """Add a row of the table, and what is to be said of the streamlines that are not within."""
-    ours = by_seed(case.grow(case.seeds))
+    ours = by_seed(case.grow(case.seeds, case.directions))
     theirs = {
         seed: Seeded(case.theirs.line(i), int(case.theirs.places[i]))
         for i, seed in enumerate(case.kept.tolist())
@@ -218,7 +231,7 @@ def compare(report: Report, case: Case) -> None:
     walk = case.walk
     notes, causes = [], Counter[str]()
     different = sorted([*far, *(either - set(both))])
-    moves = tipping_moves(case.grow, case.seeds[different].numpy()) if different else []
+    moves = tipping_moves(case.grow, case.seeds[different], case.directions[different]) if different else []
     for seed, move in zip(different, moves, strict=True):
         if seed in differences:
             why = cause(walk, ours[seed], theirs[seed])
