@@ -11,8 +11,8 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from ..harmonics import degree_of, harmonics
+from ..peaks import find_peaks
 from ..polynomial import from_harmonics
-from ..propagation.peaks import find_peaks
 from .directions import constraint_directions, spiral_directions
 
 _N_STARTS = 4

@@ -12,9 +12,9 @@ from torch import Tensor
 from ...errors import InputError
 from ..fields import DiffusionField
 from ..grid import Grid
+from ..peaks import direction_pullback
 from ..regions import Region
 from .interpolation import interpolate, support
-from .peaks import direction_pullback
 from .rules import Heading
 
 # xx, xy, xz, yy, yz, zz as homogeneous polynomials of degree 2 count the mixed ones twice

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..polynomial import first_derivatives, monomials, second_derivatives
+from .polynomial import first_derivatives, monomials, second_derivatives
 
 MAX_ITERATIONS = 50
 """Evaluations of an ascent before it is given up, as in MRtrix."""
