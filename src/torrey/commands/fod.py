@@ -72,11 +72,12 @@ def fod(
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
     if write_response is not None:
         check_output_file(write_response, kinds=(".txt",), inputs=inputs)
+    from ..text_files import naming
     from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
     table = _gradients(bvals, bvecs, grad, grid)
-    with orientation.naming(dwi):
+    with naming(dwi):
         table.require_volumes(signals.shape[3])
     chosen = signals.isfinite().all(-1)
     if mask is not None:
