@@ -14,7 +14,10 @@ square 1.
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -23,6 +26,7 @@ import torch
 from scipy import stats
 
 from common import Report
+from mrtrix import command, human, make_fod
 from torrey.tractography import (
     Region,
     SHField,
@@ -31,11 +35,22 @@ from torrey.tractography import (
     read_tractogram,
     sample_streamlines,
 )
-from tractography_speed import command, cpu_seconds, make_fod
 
 REPEATS = 3
 FEWEST_VISITS = 40
 CUBE = 4  # voxels
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call and of the programs it runs."""
+
+    def now() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+
+    begin = now()
+    function()
+    return now() - begin
 
 
 def visits(field: SHField, streamlines: Streamlines) -> torch.Tensor:
@@ -83,7 +98,10 @@ def main() -> None:
     report(__doc__ or "")
     mask_path = arguments.folder / "data" / "human" / "bangalore_dti32_b1000_mask.nii.gz"
     with tempfile.TemporaryDirectory() as name:
-        fod, tracks = arguments.fod or make_fod(arguments.folder, Path(name)), Path(name) / "tracks.tck"
+        fod, tracks = (
+            arguments.fod or make_fod(human(arguments.folder), Path(name)),
+            Path(name) / "tracks.tck",
+        )
         image, mask = nibabel.load(fod), nibabel.load(mask_path)
         field = SHField(torch.tensor(image.get_fdata(dtype=np.float32)), torch.tensor(image.affine))
         brain = Region(torch.tensor(mask.get_fdata()), torch.tensor(mask.affine))

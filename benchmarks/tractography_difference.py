@@ -19,8 +19,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from torrey.tractography import Region, Streamlines
-from torrey.tractography import peaks
+from torrey.tractography import Region, Streamlines, peaks
 from torrey.tractography.propagation.rules import Rule
 from torrey.tractography.propagation.stepping import Method
 
