@@ -3,7 +3,7 @@
     python benchmarks/compartments.py --spindoctor FOLDER
 
 Largest error over S(0) against an independent solution of the same semi-discrete system (`exact_*` there),
-and seconds from mesh to signals: matrix formalism in default settings and with a tolerance of 1e-5 (1e-3 for
+and seconds from mesh to signals (small meshes: best of three): matrix formalism in default settings and with a tolerance of 1e-5 (1e-3 for
 the neuron), and time stepping with 1e-5, which takes some of the measurements. `SciPy` is plain matrix
 formalism as SpinDoctor does it, in the same run: ARPACK, and matrix exponentials for each measurement, with
 as many modes as the reference took. Rows of `each compartment` are those of `simulate_compartments`, the
@@ -22,7 +22,7 @@ from scipy.linalg import expm
 from scipy.sparse.linalg import eigsh
 
 import torrey
-from common import Report, timed
+from common import Report, best_of, timed
 from torrey.acquisition import Acquisition, CosineOgse, DoublePgse, Pgse, SineOgse
 from torrey.fem.blas_threads import one_blas_thread
 from torrey.signal.operators import Operators, uniform_rate
@@ -134,7 +134,8 @@ def by_torrey(case: Case, name: str, *, each: bool) -> list[str]:
     few = np.linspace(0, N - 1, min(STEPPED, N)).astype(int)
     cells: list[str] = []
     for solver in (torrey.MatrixFormalism(), fine):
-        signal, seconds = timed(partial(simulated, case, case.acquisition, solver, each=each))
+        repeats = 3 if case.mesh.n_vertices < 1000 and not each else 1
+        signal, seconds = best_of(repeats, partial(simulated, case, case.acquisition, solver, each=each))
         cells += [case.error(signal), f"{seconds:.2f}"]
     some, stepping = case.acquisition.subset(few), torrey.BlochTorrey(tolerance=1e-5)
     signal, seconds = timed(partial(simulated, case, some, stepping, each=each))
