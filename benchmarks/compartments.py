@@ -3,11 +3,11 @@
     python benchmarks/compartments.py --spindoctor FOLDER
 
 Largest error over S(0) against an independent solution of the same semi-discrete system (`exact_*` there),
-and seconds from mesh to signals (small meshes: best of three): matrix formalism in default settings and with a tolerance of 1e-5 (1e-3 for
-the neuron), and time stepping with 1e-5, which takes some of the measurements. `SciPy` is plain matrix
-formalism as SpinDoctor does it, in the same run: ARPACK, and matrix exponentials for each measurement, with
-as many modes as the reference took. Rows of `each compartment` are those of `simulate_compartments`, the
-largest error of any compartment.
+and seconds from mesh to signals (small meshes: best of three): matrix formalism in default settings and with
+a tolerance of 1e-5 (1e-3 for the neuron), and time stepping with 1e-5, which takes some of the measurements.
+`SciPy` is plain matrix formalism as SpinDoctor does it, in the same run: ARPACK, and matrix exponentials for
+each measurement, with as many modes as the reference took. Rows of `each compartment` are those of
+`simulate_compartments`, the largest error of any compartment.
 """
 
 from __future__ import annotations
