@@ -90,6 +90,19 @@ def test_derivatives_in_the_image_and_the_cutoff():
         assert float(slope) == pytest.approx(float(difference), rel=1e-5)
 
 
+def test_points_where_nothing_was_imaged_have_no_say():
+    coefficients = fading().coefficients.clone()
+    coefficients[7:] = 0  # the last point is among voxels that are all zero: a function without any peak
+    coefficients.requires_grad_()
+    field = SHField(coefficients, affine_of())
+    tracks = line_in(field, cutoff=0.05, step=2.4)
+    assert float(tracks.points[:, 0].max()) > 8
+    lengths = expected_lengths(tracks, survival(field, tracks, cutoff=0.2, width=0.2, algorithm=EXACT))
+    (gradient,) = torch.autograd.grad(lengths.sum(), coefficients)
+    assert bool(gradient.isfinite().all())
+    assert float(gradient.abs().max()) > 0
+
+
 def test_what_survival_cannot_do_is_told():
     field = fading()
     tracks = line_in(field)

@@ -173,6 +173,8 @@ def direction_pullback(
     e, f = at.frame
     along = torch.stack([(to_direction * e).sum(-1), (to_direction * f).sum(-1)], -1)
     moved, _ = _newton(at, along)
+    # outside of what was imaged all is zero, H too: what asks for no direction must not get NaN from there
+    moved = torch.where((along == 0).all(-1, keepdim=True), 0.0, moved)
     tangent = moved[:, :1] * e + moved[:, 1:] * f
     turned = (tangent[:, None, :] @ first_derivatives(x, degree))[:, 0]
     return turned + to_amplitude[:, None] * monomials(x, degree)
