@@ -5,7 +5,8 @@ import torch
 from fields_of_known_flow import ptt_fod
 
 from torrey.tractography import Euler, Grid, Region, RungeKutta, SDStream, SHField, propagate
-from torrey.tractography.propagation.engines import Compiled, Eager, engine_for
+from torrey.tractography.propagation.engines import Compiled, Eager, Run, engine_for
+from torrey.tractography.propagation.limits import Limits
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def both(monkeypatch, run):
     """Return what `run` gives with each engine."""
     found = []
     for engine in (Compiled(), Eager()):
-        monkeypatch.setattr(module_of_propagate(), "engine_for", lambda rule, engine=engine: engine)
+        monkeypatch.setattr(module_of_propagate(), "engine_for", lambda run, engine=engine: engine)
         found.append(run())
     return found
 
@@ -37,9 +38,19 @@ def module_of_propagate():
     return sys.modules["torrey.tractography.propagation.propagate"]
 
 
-def test_peaks_on_the_cpu_are_compiled(bundle):
+class Midpoint(Euler):
+    """A method that the kernels do not know."""
+
+
+def test_what_is_compiled(bundle):
     coefficients, affine, _, _ = bundle
-    assert isinstance(engine_for(SDStream().rule(SHField(coefficients, affine))), Compiled)
+    rule = SDStream().rule(SHField(coefficients, affine))
+    limits = Limits(0.1, 0.5, 100, 1, None, (), ())
+    chosen = {
+        type(method): type(engine_for(Run(rule, method, 0.1, limits, unidirectional=False)))
+        for method in (Euler(), RungeKutta(), Midpoint())
+    }
+    assert chosen == {Euler: Compiled, RungeKutta: Compiled, Midpoint: Eager}
 
 
 @pytest.mark.parametrize("method", [Euler(), RungeKutta()])

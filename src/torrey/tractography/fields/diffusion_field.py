@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from ...errors import InputError
@@ -49,6 +50,11 @@ class DiffusionField:
             if not bool(getattr(self, name).detach().isfinite().all()):
                 raise InputError(f"{name} hold a value that is not finite")
         _ = self.grid
+
+    @property
+    def device(self) -> torch.device:
+        """Where the image lives."""
+        return self.images.device
 
     @cached_property
     def grid(self) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from ...errors import InputError
@@ -42,6 +43,11 @@ class SHField:
         if not bool(self.coefficients.detach().isfinite().all()):
             raise InputError("coefficients hold a value that is not finite")
         _ = self.grid
+
+    @property
+    def device(self) -> torch.device:
+        """Where the image lives."""
+        return self.coefficients.device
 
     @cached_property
     def grid(self) -> Grid:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from . import compiled
 from .adjoint import Pulled, pull_back
+from .arrays import polynomial_image, regions_of
 from .grow import grow
 from .limits import Limits
 from .rules import Rule
 from .sd_stream import PeakRule
-from .stepping import Method, RungeKutta
+from .stepping import Euler, Method, RungeKutta
 from .trajectories import Trajectories
 
 _SEEDS_AT_ONCE = 8192
@@ -50,10 +51,15 @@ class Engine(Protocol):
         """Return what the cotangents (P, 3) of the points mean for what they were made of."""
 
 
-def engine_for(rule: Rule) -> Engine:
-    """Return the compiled engine for peaks of a degree that it knows on the CPU, PyTorch otherwise."""
-    known = isinstance(rule, PeakRule) and rule.degree <= compiled.MAX_DEGREE
-    return Compiled() if known and rule.image.device.type == "cpu" else Eager()
+def engine_for(run: Run) -> Engine:
+    """Return the compiled engine for what it knows, PyTorch otherwise.
+
+    It knows Euler's and MRtrix's steps along peaks of degree 2 to 8 on the CPU.
+    """
+    rule = run.rule
+    peaks = isinstance(rule, PeakRule) and rule.degree <= compiled.MAX_DEGREE
+    steps = type(run.method) in {Euler, RungeKutta}
+    return Compiled() if peaks and steps and rule.image.device.type == "cpu" else Eager()
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,9 @@ class Compiled:
 
     def grow(self, run: Run, seeds: Tensor, directions: Tensor, progress: Progress | None) -> Trajectories:
         """See `Engine`."""
-        limits = run.limits
-        regions = [(compiled.INCLUDE, region) for region in limits.include]
-        regions += [(compiled.EXCLUDE, region) for region in limits.exclude]
-        if limits.mask is not None:
-            regions.append((compiled.MASK, limits.mask))
+        limits, rule = run.limits, _peaks(run)
         grown = compiled.grow(
-            _image(run.rule),
+            polynomial_image(rule),
             seeds.numpy(),
             directions.numpy(),
             compiled.Settings(
@@ -113,14 +115,9 @@ class Compiled:
                 least_points=limits.least_points,
                 unidirectional=run.unidirectional,
                 rk4=isinstance(run.method, RungeKutta),
-                sharpen=_peaks(run.rule).sharpen,
+                sharpen=rule.sharpen,
             ),
-            regions=compiled.lay_regions(
-                [
-                    (kind, region.image.numpy(), region.grid.world_to_voxel[:3].numpy())
-                    for kind, region in regions
-                ]
-            ),
+            regions=regions_of(limits),
             progress=None if progress is None else lambda done: progress(done, len(seeds)),
         )
         points, offsets, rows, indices, directions = (torch.from_numpy(array) for array in grown)
@@ -130,7 +127,7 @@ class Compiled:
     def pull_back(self, run: Run, trajectories: Trajectories, cotangents: Tensor) -> Pulled:
         """See `Engine`."""
         gradients = compiled.pull_back(
-            _image(run.rule),
+            polynomial_image(_peaks(run)),
             compiled.Grown(
                 trajectories.points.numpy(),
                 trajectories.offsets.numpy(),
@@ -146,21 +143,10 @@ class Compiled:
         return Pulled(torch.from_numpy(gradients.values), torch.from_numpy(gradients.seeds), step)
 
 
-def _peaks(rule: Rule) -> PeakRule:
-    if not isinstance(rule, PeakRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; the compiled engine knows peaks only")
-    return rule
-
-
-def _image(rule: Rule) -> compiled.PolynomialImage:
-    peaks = _peaks(rule)
-    return compiled.PolynomialImage(
-        values=peaks.image.detach().contiguous().numpy(),
-        occupied=peaks.support.flat.to(torch.uint8).numpy(),
-        shape=np.array(peaks.grid.shape),
-        world_to_voxel=peaks.grid.world_to_voxel[:3].contiguous().numpy(),
-        degree=peaks.degree,
-    )
+def _peaks(run: Run) -> PeakRule:
+    if not isinstance(run.rule, PeakRule):
+        raise TypeError(f"rule is a {type(run.rule).__name__}; the compiled engine knows peaks only")
+    return run.rule
 
 
 def _joined(blocks: list[tuple[Trajectories, int]], seeds: Tensor) -> Trajectories:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +14,13 @@ from ..fields import SHField
 from ..regions import Region
 from ..streamlines import Streamlines
 from . import compiled
+from .arrays import polynomial_image, regions_of
+from .inputs import checked_directions, checked_seeds
 from .limits import Limits
-from .propagate import checked_directions, checked_seeds, limits_of
 from .sd_stream import SDStream
 
-_STEP, _MIN_LENGTH, _MAX_LENGTH = 0.1, 5, 100
-"""Usual lengths in voxels: MRtrix's."""
+_STEP = 0.1
+"""Usual step in voxels: MRtrix's."""
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,22 @@ def sample_streamlines(
     voxel = field.grid.voxel_size
     step = torch.as_tensor(_STEP * voxel if step is None else step, dtype=torch.float64)
     length = float(step.detach())
-    limits = limits_of(
+    limits = Limits.of(
+        voxel=voxel,
+        step=length,
         angle=angle,
         cutoff=cutoff,
-        step=length,
-        least=_MIN_LENGTH * voxel if min_length is None else min_length,
-        most=_MAX_LENGTH * voxel if max_length is None else max_length,
-        regions=(mask, tuple(include), tuple(exclude)),
+        lengths=(min_length, max_length),
+        mask=mask,
+        include=include,
+        exclude=exclude,
     )
     starts = seeds.detach().double()
     towards = torch.full_like(starts, math.nan)
     if directions is not None:
         towards = checked_directions(directions, seeds, None).double()
     drawn = compiled.grow_drawn(
-        _image(field),
+        polynomial_image(SDStream().rule(field)),
         starts.numpy(),
         towards.contiguous().numpy(),
         compiled.cone_of(math.radians(angle), field.degree),
@@ -150,7 +152,7 @@ def sample_streamlines(
             key=random_seed,
             first=first,
         ),
-        regions=_regions(limits),
+        regions=regions_of(limits),
         progress=None if progress is None else lambda done: progress(done, len(seeds)),
     )
     offsets, indices = torch.from_numpy(drawn.offsets), torch.from_numpy(drawn.seed_indices)
@@ -186,23 +188,3 @@ def _check(field: SHField, random_seed: int, first: int) -> None:
         raise InputError(f"random_seed is {random_seed}; expected an integer from 0 to 2^63 - 1")
     if not 0 <= first < 2**62:
         raise InputError(f"first is {first}; expected the number of a streamline, from 0")
-
-
-def _image(field: SHField) -> compiled.PolynomialImage:
-    rule = SDStream().rule(field)
-    return compiled.PolynomialImage(
-        values=rule.image.contiguous().numpy(),
-        occupied=rule.support.flat.to(torch.uint8).numpy(),
-        shape=np.array(rule.grid.shape),
-        world_to_voxel=rule.grid.world_to_voxel[:3].contiguous().numpy(),
-        degree=rule.degree,
-    )
-
-
-def _regions(limits: Limits) -> compiled.Regions:
-    regions = [(compiled.INCLUDE, region) for region in limits.include]
-    regions += [(compiled.EXCLUDE, region) for region in limits.exclude]
-    regions += [] if limits.mask is None else [(compiled.MASK, limits.mask)]
-    return compiled.lay_regions(
-        [(kind, region.image.numpy(), region.grid.world_to_voxel[:3].numpy()) for kind, region in regions]
-    )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ...errors import InputError
 from ..regions import Region
+
+_MIN_LENGTH, _MAX_LENGTH = 5, 100
+"""Usual lengths in voxels: MRtrix's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,49 @@ class Limits:
     mask: Region | None
     include: tuple[Region, ...]
     exclude: tuple[Region, ...]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        voxel: float,
+        step: float,
+        angle: float,
+        cutoff: float,
+        lengths: tuple[float | None, float | None],
+        mask: Region | None,
+        include: Sequence[Region],
+        exclude: Sequence[Region],
+    ) -> Limits:
+        """Return the limits of an angle in degrees and of least and greatest `lengths` in mm.
+
+        Lengths that are not given are MRtrix's, 5 and 100 times `voxel`, mm.
+
+        Raises
+        ------
+        InputError
+            When a value is out of its range.
+        """
+        least, most = lengths
+        least = _MIN_LENGTH * voxel if least is None else least
+        most = _MAX_LENGTH * voxel if most is None else most
+        if not 0 < step < math.inf:
+            raise InputError(f"step is {step:g}; expected a positive length in mm")
+        if not 0 < angle <= 90:
+            raise InputError(f"angle is {angle:g}; expected degrees in (0, 90]")
+        if not cutoff >= 0:
+            raise InputError(f"cutoff is {cutoff:g}; expected 0 or more")
+        if not 0 <= least <= most < math.inf:
+            raise InputError(f"min_length {least:g} and max_length {most:g}; expected 0 ≤ min ≤ max, in mm")
+        return cls(
+            cutoff=cutoff,
+            cosine=math.cos(math.radians(angle)),
+            most_points=3 + steps_in(most, step),
+            least_points=1 + steps_in(least, step),
+            mask=mask,
+            include=tuple(include),
+            exclude=tuple(exclude),
+        )
 
     def allowed(self, points: Tensor) -> Tensor:
         """Tell (n,) which `points` (n, 3) the mask admits."""

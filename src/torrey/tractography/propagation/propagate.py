@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ..fields import DiffusionField, SHField
 from ..regions import Region
 from ..streamlines import Streamlines
 from .adjoint import points_of
 from .engines import Run, engine_for
-from .limits import Limits, steps_in
+from .inputs import checked_directions, checked_seeds
+from .limits import Limits
 from .rules import Algorithm
 from .stepping import Euler, Method
 from .usual import usual_algorithm
-
-_MIN_LENGTH, _MAX_LENGTH = 5, 100
-"""Usual lengths in voxels: MRtrix's."""
 
 
 def propagate(
@@ -93,18 +89,21 @@ def propagate(
     seeds = checked_seeds(field, seeds)
     voxel = field.grid.voxel_size
     step = torch.as_tensor(method.usual_step * voxel if step is None else step, dtype=torch.float64)
-    limits = limits_of(
+    length = float(step.detach())
+    limits = Limits.of(
+        voxel=voxel,
+        step=length,
         angle=angle,
         cutoff=cutoff,
-        step=float(step.detach()),
-        least=_MIN_LENGTH * voxel if min_length is None else min_length,
-        most=_MAX_LENGTH * voxel if max_length is None else max_length,
-        regions=(mask, tuple(include), tuple(exclude)),
+        lengths=(min_length, max_length),
+        mask=mask,
+        include=include,
+        exclude=exclude,
     )
     directions = checked_directions(directions, seeds, generator)
 
-    run = Run(rule, method, float(step.detach()), limits, unidirectional)
-    engine = engine_for(rule)
+    run = Run(rule, method, length, limits, unidirectional)
+    engine = engine_for(run)
     starts = seeds.detach().double().contiguous()
     trajectories = engine.grow(run, starts, directions.double().contiguous(), progress)
     points = points_of(
@@ -116,67 +115,3 @@ def propagate(
     )
     places = trajectories.seed_rows - trajectories.offsets[:-1]
     return Streamlines(points, trajectories.offsets, trajectories.seed_indices, places)
-
-
-def checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
-    """Return `seeds`, or raise `InputError` where they are not (S, 3) or one is outside the image."""
-    if seeds.dim() != 2 or seeds.shape[1] != 3:
-        raise InputError(f"seeds have shape {tuple(seeds.shape)}; expected (S, 3)")
-    outside = field.grid.voxel_of(seeds.detach().double()) < 0
-    if bool(outside.any()):
-        index = int(outside.nonzero()[0, 0])
-        place = ", ".join(f"{x:g}" for x in seeds[index].tolist())
-        raise InputError(
-            f"seed {index} at ({place}) mm is outside the image; expected it in one of its voxels"
-        )
-    return seeds
-
-
-def checked_directions(directions: Tensor | None, seeds: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return unit vectors (S, 3) along `directions`, at random if not given, or raise `InputError`."""
-    if directions is None:
-        generator = generator or torch.Generator().manual_seed(0)
-        directions = torch.randn(
-            seeds.shape, generator=generator, device=generator.device, dtype=torch.float64
-        )
-    directions = directions.detach().to(seeds.device)
-    if directions.shape not in {seeds.shape, (3,)}:
-        shapes = f"{tuple(directions.shape)}; expected {tuple(seeds.shape)} or (3,)"
-        raise InputError(f"directions have shape {shapes}")
-    directions = directions.expand(seeds.shape)
-    lengths = directions.norm(dim=1)
-    wrong = ~((lengths > 0) & lengths.isfinite())
-    if bool(wrong.any()):
-        index = int(wrong.nonzero()[0, 0])
-        raise InputError(f"direction {index} is {directions[index].tolist()}; expected finite and not zero")
-    towards: Tensor = directions / lengths[:, None]
-    return towards
-
-
-def limits_of(
-    *,
-    angle: float,
-    cutoff: float,
-    step: float,
-    least: float,
-    most: float,
-    regions: tuple[Region | None, tuple[Region, ...], tuple[Region, ...]],
-) -> Limits:
-    """Return limits of an angle in degrees and lengths in mm, or raise `InputError`."""
-    if not 0 < step < math.inf:
-        raise InputError(f"step is {step:g}; expected a positive length in mm")
-    if not 0 < angle <= 90:
-        raise InputError(f"angle is {angle:g}; expected degrees in (0, 90]")
-    if not cutoff >= 0:
-        raise InputError(f"cutoff is {cutoff:g}; expected 0 or more")
-    if not 0 <= least <= most < math.inf:
-        raise InputError(f"min_length {least:g} and max_length {most:g}; expected 0 ≤ min ≤ max, in mm")
-    return Limits(
-        cutoff=cutoff,
-        cosine=math.cos(math.radians(angle)),
-        most_points=3 + steps_in(most, step),
-        least_points=1 + steps_in(least, step),
-        mask=regions[0],
-        include=regions[1],
-        exclude=regions[2],
-    )

@@ -4,8 +4,7 @@ Where a streamline ends is a decision without a derivative. Give every point j t
 passed, A its amplitude, c the cutoff and w a width: the chance to arrive at point k is the product from the
 seed to k,
 
-    s_k = Π_j σ((A_j − c)/w),      expected length Σ_k s_k |p_k − p_{k−1}|,      chance to end at k: s_k −
-    s_{k+1},
+    s_k = Π_j σ((A_j − c)/w),   expected length Σ_k s_k |p_k − p_{k−1}|,   chance to end at k: s_k − s_{k+1},
 
 which are differentiable in the image and in the points. As w → 0, s_k is 1 up to the first point below the
 cutoff and 0 from there.
@@ -96,9 +95,9 @@ def expected_lengths(tracks: Streamlines, chances: Tensor) -> Tensor:
 
 
 def end_chances(tracks: Streamlines, chances: Tensor) -> Tensor:
-    """Return the chance (P,) that a half of a streamline ends at each point: each half sums to 1.
+    """Return the chance (P,) that a half of a streamline ends at each point.
 
-    A seed, at which both halves may end, counts both.
+    Each half sums to the chance of its seed. A seed, at which both halves may end, counts both.
     """
     rows = torch.arange(len(chances), device=chances.device)
     seeds = _seed_rows(tracks)[tracks.owners]
