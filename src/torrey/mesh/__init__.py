@@ -24,6 +24,8 @@ from .packed.packing import Packing as Packing
 from .packed.packing import gamma_radii as gamma_radii
 from .packed.packing import pack_cylinders as pack_cylinders
 from .packed.packing import pack_spheres as pack_spheres
+from .prism import polygon as polygon
+from .prism import prism as prism
 from .quality import QualitySummary as QualitySummary
 from .quality import edge_lengths as edge_lengths
 from .quality import summarise_quality as summarise_quality
