@@ -188,7 +188,7 @@ FSL = ("--bvals", "dwi.bval", "--bvecs", "dwi.bvec")
         # seeds
         (
             swapped(TRACK, "seeds.nii.gz", "far.txt"),
-            ("far.txt: 1 of 2 seeds are outside the image", "seed 1"),
+            ("far.txt: seed 1 at (300, 0, 0) mm is outside the image", "1 of 2"),
         ),
         (swapped(TRACK, "seeds.nii.gz", "no.nii.gz"), ("no.nii.gz: is zero everywhere",)),
         (swapped(TRACK, "seeds.nii.gz", "short.b"), ("short.b: line 1: 4 values; expected 3",)),
