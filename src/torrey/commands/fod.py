@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..errors import InputError
 from ..terminal import Output, counting
-
-if TYPE_CHECKING:
-    from ..tractography import Grid
-    from ..tractography.orientation import GradientTable
+from .gradients import read_gradients
 
 
 def fod(
@@ -49,8 +46,10 @@ def fod(
         How many of them.
     write_response
         Text file to write the estimated response to.
-    bvals, bvecs
-        FSL's gradient files, s/mm² and unit vectors.
+    bvals
+        FSL's b-values, s/mm².
+    bvecs
+        FSL's directions, unit vectors.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
     mask
@@ -71,12 +70,12 @@ def fod(
     inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
     if write_response is not None:
-        check_output_file(write_response, kinds=(".txt",), inputs=inputs)
+        check_output_file(write_response, kinds=(".txt",), inputs=(*inputs, output))
     from ..text_files import naming
     from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
-    table = _gradients(bvals, bvecs, grad, grid)
+    table = read_gradients(bvals, bvecs, grad, grid)
     with naming(dwi):
         table.require_volumes(signals.shape[3])
     chosen = signals.isfinite().all(-1)
@@ -115,13 +114,3 @@ def fod(
         )
     orientation.write_image(output, coefficients, grid)
     print(f"{output}: {coefficients.shape[3]} coefficients in each of {n_voxels} voxels")
-
-
-def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
-    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
-
-    if grad is not None and bvals is None and bvecs is None:
-        return read_mrtrix_gradients(grad)
-    if grad is None and bvals is not None and bvecs is not None:
-        return read_fsl_gradients(bvals, bvecs, grid=grid)
-    raise InputError("gradients: expected --bvals and --bvecs, or --grad")
