@@ -118,6 +118,7 @@ def swapped(argv, old, new):
         (swapped(GRAD, "response.txt", "no.txt"), ("no.txt", "no such file")),
         (swapped(GRAD, "response.txt", "grad.b"), ("grad.b", "47 rows")),
         ((*GRAD, "--response-algorithm", "fa"), ("--response is given", "no --response-algorithm")),
+        ((*GRAD, "--response-voxels", "100"), ("--response is given", "no --response-algorithm")),
         ((*GRAD[:4], *GRAD[6:]), ("expected --response, or a --mask",)),
         (ESTIMATING, ("mask has 4 voxels", "expected 300")),
         (swapped(GRAD, "fod.nii.gz", "fod.mif"), ("fod.mif", ".nii.gz")),

@@ -35,7 +35,7 @@ def _version() -> str:
 
 app = App(
     name="torrey",
-    help="Differentiable diffusion MRI: from a measured signal to the shape that made it.",
+    help="Differentiable diffusion MRI, from microstructure to connectome.",
     version=_version,
     result_action="return_value",
     suppress_keyboard_interrupt=False,

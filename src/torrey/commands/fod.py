@@ -17,7 +17,7 @@ def fod(
     output: Output,
     response: Path | None = None,
     response_algorithm: Literal["tournier", "fa"] | None = None,
-    response_voxels: int = 300,
+    response_voxels: int | None = None,
     write_response: Path | None = None,
     bvals: Path | None = None,
     bvecs: Path | None = None,
@@ -43,7 +43,7 @@ def fod(
         most like one peak, over again until they stay (tournier, the default), or those of highest fractional
         anisotropy (fa).
     response_voxels
-        How many of them.
+        How many of them; 300 by default.
     write_response
         Text file to write the estimated response to.
     bvals
@@ -63,8 +63,10 @@ def fod(
     """
     from ..report.files import check_output_file
 
-    if response is not None and (response_algorithm is not None or write_response is not None):
-        raise InputError("--response is given; expected no --response-algorithm and no --write-response")
+    if response is not None and (response_algorithm, response_voxels, write_response) != (None, None, None):
+        raise InputError(
+            "--response is given; expected no --response-algorithm, --response-voxels and --write-response"
+        )
     if response is None and mask is None:
         raise InputError("expected --response, or a --mask to estimate one in")
     inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
@@ -86,7 +88,7 @@ def fod(
         kernel = orientation.read_response(response)
     else:
         kinds = {"tournier": orientation.SinglePeak, "fa": orientation.HighestAnisotropy}
-        algorithm = kinds[response_algorithm or "tournier"](n_voxels=response_voxels)
+        algorithm = kinds[response_algorithm or "tournier"](n_voxels=300 if response_voxels is None else response_voxels)
         kernel, _ = orientation.estimate_response(
             signals,
             table,
