@@ -1,5 +1,6 @@
 """Dask and submitit do as local processes do; skipped where they are not installed."""
 
+import os
 import socket
 import sys
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
@@ -27,8 +28,9 @@ def here(folder):
         return results(folder, executor)
 
 
-def test_submitit_gives_what_this_process_gives(tmp_path):
+def test_submitit_gives_what_this_process_gives(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # a job is another Python
     with SubmititJobs(tmp_path / "logs", n_jobs=4, cluster="local") as executor:
         assert results(tmp_path / "jobs", executor) == here(tmp_path / "here")
 

@@ -260,6 +260,6 @@ class SubmititJobs(Executor):
         try:
             return job.result()
         except self._lost as error:
-            raise BrokenExecutor(f"job {job.job_id} ended without a result") from error
+            raise BrokenExecutor(f"job {job.job_id} ended without a result; see {job.paths.stderr}") from error
         finally:
             self._jobs.discard(job)
