@@ -94,8 +94,8 @@ def test_volumes_are_those_of_closed_forms(family):
         volume = float(tet_volumes(sample.vertices, mesh.tets).sum())
         if family.name == "bend":
             # bending shears. A layer turned by ω against the next makes its sides, 2r sin 15° wide, skew
-            # by rω sin 15°; a diagonal then adds or takes a sixth of that times width and height. The diagonals
-            # of 11 sides run one way, that of the last the other
+            # by rω sin 15°; a diagonal then adds or takes a sixth of that times width and height. Those of
+            # 11 sides run one way, that of the last the other
             turn = p["twist"] / 20
             change = (11 - 1) * 2 * math.sin(math.pi / 12) ** 2 / 6 / 3 * turn
             assert abs(volume / expected - 1) == pytest.approx(change, abs=turn**2)

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
@@ -20,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..acquisition import Acquisition
     from ..mesh import TetMesh
-    from ..shape.families import AbstractFamily, ShapeSample
+    from ..shape.families import ShapeSample
 
 _DIFFUSIVITY, _LENGTH_SCALE = 2.0, 1.0
 """Of the paper, µm²/ms and µm."""
@@ -61,16 +54,15 @@ def dataset(
     check_output_folder(output)
     if first is not None and first < 1:
         raise InputError(f"first: expected at least 1, got {first}")
-    if workers < 1:
-        raise InputError(f"workers: expected at least 1, got {workers}")
+    from ..experiments.executors import LocalProcesses
     from ..shape.dataset import make_dataset
-    from ..shape.families import SPLITS
+    from ..shape.families import SPLITS, family_named
 
-    chosen = _family(family)
+    chosen = family_named(family)
     names = SPLITS if split == "all" else (split,)
     indices = [index for name in names for index in chosen.split(name)[:first]]
     try:
-        with counting(f"making {len(indices)} shapes") as progress, _processes(workers) as executor:
+        with counting(f"making {len(indices)} shapes") as progress, LocalProcesses(workers) as executor:
             made = make_dataset(
                 output,
                 chosen,
@@ -112,3 +104,17 @@ def _settings() -> dict[str, Any]:
         "length_scale_um": _LENGTH_SCALE,
         "unit": "um3",
     }
+
+
+@cache
+def _protocol() -> Acquisition:
+    from ..acquisition import remidi_protocol
+
+    return remidi_protocol()
+
+
+@cache
+def _template() -> TetMesh:
+    from ..mesh import prism
+
+    return prism()

@@ -15,7 +15,13 @@ from ..families import SPLITS, AbstractFamily
 FORMAT, VERSION = "torrey shapes", 1
 FILE = "manifest.json"
 
-_KINDS: dict[str, type | tuple[type, ...]] = {"family": str, "seed": int, "parameters": list, "splits": dict, "signals": (dict, type(None))}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "family": str,
+    "seed": int,
+    "parameters": list,
+    "splits": dict,
+    "signals": (dict, type(None)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
