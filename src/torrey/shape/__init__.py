@@ -2,5 +2,8 @@
 
 from .base import AbstractShape as AbstractShape
 from .base import Extent as Extent
+from .dataset import Dataset as Dataset
+from .dataset import make_dataset as make_dataset
+from .dataset import open_dataset as open_dataset
 from .tube import Tube as Tube
 from .vertices import Vertices as Vertices
