@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,7 @@ class Layer(nn.Module):
         """Return the features (c_out, batch, n_out) of `x` (c_in, batch, n_in)."""
         fewer = self.pool.shape[0] < self.pool.shape[1]
         # features are mixed where nodes are fewer
-        y = self._mixed(x @ self.pool.T) if fewer else self._mixed(x) @ self.pool.T
-        return y
+        return self._mixed(x @ self.pool.T) if fewer else self._mixed(x) @ self.pool.T
 
     def _mixed(self, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, self.mix, x.flatten(1)).unflatten(1, x.shape[1:])
@@ -105,3 +105,17 @@ class SpectralNetwork(nn.Module):
             else:
                 bound = (3 / weight.shape[1]) ** 0.5
                 nn.init.uniform_(weight, -bound, bound, generator=generator)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the network whose `state_dict` is `state`; its sizes are those of the arrays."""
+        pools = [state[name] for name in sorted(state) if name.startswith("down.") and name.endswith("pool")]
+        network = cls(
+            state["mean"],
+            state["scale"],
+            nodes=[pools[0].shape[1], *(len(pool) for pool in pools)],
+            channels=len(state["down.0.mix"]),
+            n_latent=len(state["to_code.bias"]),
+        )
+        network.load_state_dict(dict(state))
+        return network

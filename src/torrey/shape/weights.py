@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import FileError, InputError
@@ -43,6 +42,19 @@ class Weights:
     template: str
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def arrays(self, *names: str) -> list[Tensor]:
+        """Return the arrays `names` in double precision.
+
+        Raises
+        ------
+        InputError
+            When one of them is lacking.
+        """
+        lacking = [name for name in names if name not in self.tensors]
+        if lacking:
+            raise InputError(f"weights: {lacking[0]} is lacking, expected {', '.join(names)}")
+        return [self.tensors[name].double() for name in names]
 
 
 def template_hash(template: TetMesh) -> str:
@@ -104,10 +116,3 @@ def read_weights(path: str | os.PathLike[str], *, kind: str, template: TetMesh) 
         if found != expected:
             raise InputError(f"{path}: weights have {name} {found}, expected {expected}")
     return Weights(kind, header["template"], tensors, header["about"])
-
-
-def number_of(tensors: Mapping[str, Tensor], name: str, *, path: str | os.PathLike[str]) -> Tensor:
-    """Return the array `name` in double precision, or say in one line that the file lacks it."""
-    if name not in tensors:
-        raise FileError(f"{path}: lacks the array {name}, expected with weights of this kind")
-    return tensors[name].to(torch.float64)
