@@ -33,7 +33,7 @@ _STEEPEST = math.pi
 _SOFTNESS = 0.02
 """ε: u = r − ε/r."""
 
-_GAUSS = 0.5 - 12**-0.5 , 0.5 + 12**-0.5
+_GAUSS = 0.5 - 12**-0.5, 0.5 + 12**-0.5
 """Where in a layer dθ/ds is taken for its mean, exact for cubics."""
 
 
@@ -119,7 +119,7 @@ def from_sections(sections: Tensor, figure: Tensor) -> Channels:
 
 
 def observed(channels: Channels) -> Tensor:
-    """Return what is linear in the coefficients (4n + 6,): c₁, c₂ and u at the ends, v in each layer, size."""
+    """Return what is linear in the coefficients (4n + 6,): c₁, c₂, u at ends, v in layers, size."""
     n_layers = len(channels.turn)
     radial = channels.radius - _SOFTNESS / channels.radius
     # no more than 0.999 of the bound: a mesh that is not one of ours may turn by any angle
@@ -137,7 +137,7 @@ def observation_matrix(n_layers: int) -> Tensor:
 
 @cache
 def spline_matrices(n_layers: int) -> tuple[Tensor, Tensor]:
-    """Return the matrices from control values to values at the ends (n + 1, 48) and to Gauss points (2n, 48)."""
+    """Return the matrices from control values to the ends (n + 1, 48) and to Gauss points (2n, 48)."""
     starts = torch.arange(n_layers, dtype=torch.float64)[:, None]
     inside = (starts + starts.new_tensor(_GAUSS)) / n_layers
     ends = torch.linspace(0, 1, n_layers + 1, dtype=torch.float64)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ...autodiff import jacobian
 from ...errors import InputError
-from ...mesh import disc, polygon, sweep_connectivity
+from ...mesh import disc, polygon, prism, sweep_connectivity
 from ..base import AbstractShape, Extent
+from ..weights import Weights, read_weights, template_hash, write_weights
 from .channels import (
     N_COEFFICIENTS,
     Channels,
@@ -62,6 +65,8 @@ class Sweep(AbstractShape):
     n_rings : int or None
         Sections are discs (`torrey.mesh.disc`) instead, and chords between layers have no mean error: a
         mesh with the volume of the smooth axon. One of `n_sides` and `n_rings` is None.
+    about : mapping of str to Any
+        JSON-serialisable facts that travel with the weights: family, settings, errors.
 
     Raises
     ------
@@ -76,6 +81,7 @@ class Sweep(AbstractShape):
     n_layers: int = 20
     n_sides: int | None = 12
     n_rings: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = tuple(self.mean.shape), tuple(self.basis.shape), tuple(self.codes.shape)
@@ -95,13 +101,22 @@ class Sweep(AbstractShape):
         _ = observation_matrix(self.n_layers), self.tets
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Sweep:
-        """Return the model, on the template, that `to_tensors` gave `tensors` of."""
-        return cls(mean=tensors["mean"], basis=tensors["basis"], codes=tensors["codes"])
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the model in `path`, on the template.
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Return all that was learned."""
-        return {"mean": self.mean, "basis": self.basis, "codes": self.codes}
+        Raises
+        ------
+        InputError
+            When the weights are of another kind, version or template, or no weights.
+        """
+        weights = read_weights(path, kind="sweep", template=prism())
+        mean, basis, codes = weights.arrays("mean", "basis", "codes")
+        return cls(mean=mean, basis=basis, codes=codes, about=weights.about)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was learned in single precision, whatever the resolution."""
+        tensors = {"mean": self.mean.float(), "basis": self.basis.float(), "codes": self.codes.float()}
+        write_weights(path, Weights("sweep", template_hash(prism()), tensors, self.about))
 
     def with_resolution(
         self, *, n_layers: int, n_sides: int | None = None, n_rings: int | None = None
@@ -218,7 +233,9 @@ class Sweep(AbstractShape):
             channels = self._channels(self.codes[int(drawn)])
         a, b = channels.size[:2]
         log_radius = math.log(extent.radius) + math.log(math.pi / self._area) / 2
-        size = torch.stack([log_radius + (a - b) / 2, log_radius + (b - a) / 2, a.new_tensor(extent.length).log()])
+        size = torch.stack(
+            [log_radius + (a - b) / 2, log_radius + (b - a) / 2, a.new_tensor(extent.length).log()]
+        )
         resized = replace(channels, size=size)
         return self.latent_of(resized.sections(self._section[0]).reshape(-1, 3))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...autodiff import jacobian
 from ...errors import ConvergenceError
 from ...mesh import polygon, prism
-from ..families import AbstractFamily
+from ..families import AbstractFamily, Mixed
+from ..training.trials import N_RANDOM, count_folded, summarise
 from .channels import N_COEFFICIENTS, from_coefficients, from_sections, observed
 from .sweep import Sweep
 from .window import LAYERS, TEMPLATE_LAYERS, fit_of_channels, normalised, window
@@ -64,38 +68,61 @@ def train_sweep(
     whole, parts = _shapes_and_parts(family, family.split("train"), n_shapes, generator)
     held_out = torch.cat(_shapes_and_parts(family, family.split("validation"), n_held_out, generator))
     mean, basis = _principal_components(parts, generator)
-    figure = polygon(12)[0]
-    targets = [
-        from_coefficients(each, TEMPLATE_LAYERS).sections(figure).reshape(-1, 3) for each in held_out
-    ]
+    targets = [_on_template(each) for each in held_out]
 
     def model(n_latent: int) -> Sweep:
         return Sweep(mean=mean, basis=basis[:, :n_latent], codes=basis.new_zeros(0, n_latent))
 
     def error(n_latent: int) -> float:
-        return round_trip_error(model(n_latent), targets)
+        return float(round_trip_errors(model(n_latent), targets).mean())
 
     too_few, enough = 0, min(_MOST_LATENTS, basis.shape[1])
-    if error(enough) > tolerance:
+    if (left := error(enough)) > tolerance:
         raise ConvergenceError(
-            f"sweep: {enough} latents leave {error(enough):.3g} µm of the shapes of {family.name}, "
+            f"sweep: {enough} latents leave {left:.3g} µm of the shapes of {family.name}, "
             f"expected at most {tolerance:g}"
         )
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         too_few, enough = (too_few, middle) if error(middle) <= tolerance else (middle, enough)
     chosen = model(enough)
-    codes = [
-        chosen.latent_of(from_coefficients(each, TEMPLATE_LAYERS).sections(figure).reshape(-1, 3))
-        for each in whole[:n_codes]
-    ]
-    return Sweep(mean=chosen.mean, basis=chosen.basis, codes=torch.stack(codes))
+    codes = torch.stack([chosen.latent_of(_on_template(each)) for each in whole[:n_codes]])
+    about = {
+        "family": family.name,
+        "n_latent": enough,
+        "training": {"seed": seed, "n_shapes": n_shapes, "n_held_out": n_held_out, "tolerance": tolerance},
+        "round_trip": {"validation": summarise(round_trip_errors(chosen, targets))}
+        | {f"test, {each.name}": _tested(chosen, each, n_held_out) for each in _members(family)},
+        "folded": {"gaussian": _folded(chosen, generator)},
+    }
+    return replace(chosen, codes=codes, about=about)
 
 
-def round_trip_error(model: Sweep, shapes: list[Tensor]) -> float:
-    """Return the mean distance, µm, of vertices of `shapes`, (V, 3) each, from those of their latents."""
-    errors = [(model.vertices(model.latent_of(x)) - x).norm(dim=1).mean() for x in shapes]
-    return float(torch.stack(errors).mean())
+def round_trip_errors(model: Sweep, shapes: list[Tensor]) -> Tensor:
+    """Return the mean distance (n,), µm, of vertices of `shapes`, (V, 3) each, from their round trips."""
+    return torch.stack([(model.vertices(model.latent_of(x)) - x).norm(dim=1).mean() for x in shapes])
+
+
+def _members(family: AbstractFamily) -> tuple[AbstractFamily, ...]:
+    return family.members if isinstance(family, Mixed) else (family,)
+
+
+def _tested(model: Sweep, family: AbstractFamily, count: int) -> dict[str, Any]:
+    indices = family.split("test")
+    shapes = [family.sample(i).canonical for i in indices[:: len(indices) // count][:count]]
+    return summarise(round_trip_errors(model, shapes))
+
+
+def _folded(model: Sweep, generator: torch.Generator) -> int:
+    """Return how many of 10 000 random latents have an inverted tet."""
+    return count_folded(
+        model, torch.randn(N_RANDOM, model.n_latent, generator=generator, dtype=torch.float64)
+    )
+
+
+def _on_template(coefficients: Tensor) -> Tensor:
+    sections = from_coefficients(coefficients, TEMPLATE_LAYERS).sections(polygon(12)[0])
+    return sections.reshape(-1, 3)
 
 
 def _shapes_and_parts(
