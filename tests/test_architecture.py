@@ -29,7 +29,7 @@ ROOMS = {
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},
+    "commands": {"mesh", "acquisition", "shape", "tractography", "report", "terminal"},
     "cli": {
         "mesh",
         "acquisition",

@@ -13,6 +13,7 @@ from .commands.connectome import connectome
 from .commands.fod import fod
 from .commands.mesh import mesh_app
 from .commands.track import track
+from .commands.train import train
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
@@ -45,6 +46,7 @@ app.command(mesh_app)
 app.command(connectome)
 app.command(fod)
 app.command(track)
+app.command(train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
