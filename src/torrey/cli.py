@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App, CycloptsError
 
 from .commands.connectome import connectome
+from .commands.dataset import dataset
 from .commands.fod import fod
 from .commands.mesh import mesh_app
 from .commands.track import track
@@ -44,6 +45,7 @@ app = App(
 
 app.command(mesh_app)
 app.command(connectome)
+app.command(dataset)
 app.command(fod)
 app.command(track)
 app.command(train)
@@ -57,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TorreyError, CycloptsError) as error:
         print(f"torrey: error: {one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("torrey: interrupted, nothing written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"torrey: interrupted, {str(interrupt) or 'nothing written'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 

@@ -3,6 +3,9 @@
 from .autoencoder import Autoencoder as Autoencoder
 from .base import AbstractShape as AbstractShape
 from .base import Extent as Extent
+from .dataset import Dataset as Dataset
+from .dataset import make_dataset as make_dataset
+from .dataset import open_dataset as open_dataset
 from .pca import PCA as PCA
 from .pretrained import pretrained as pretrained
 from .spectral import Spectral as Spectral

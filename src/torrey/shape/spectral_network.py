@@ -40,7 +40,8 @@ class Layer(nn.Module):
         return y
 
     def _mixed(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, self.mix, x.flatten(1)).unflatten(1, x.shape[1:])
+        mixed: Tensor = torch.addmm(self.bias, self.mix, x.flatten(1)).unflatten(1, x.shape[1:])
+        return mixed
 
 
 class SpectralNetwork(nn.Module):
