@@ -14,6 +14,7 @@ from .commands.dataset import dataset
 from .commands.fod import fod
 from .commands.mesh import mesh_app
 from .commands.track import track
+from .commands.train import train
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
@@ -47,6 +48,7 @@ app.command(connectome)
 app.command(dataset)
 app.command(fod)
 app.command(track)
+app.command(train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -292,6 +292,8 @@ def test_other_folders_are_left_alone(tmp_path):
         open_dataset(tmp_path)
     with pytest.raises(InputError, match="fan: sample 35136 does not exist"):
         make(tmp_path / "new", indices=[3, 35_136])
+    with pytest.raises(InputError, match="seed: expected 0 … 2⁶³ − 1, got -1"):
+        make(tmp_path / "new", seed=-1)
     assert not (tmp_path / "new").exists()
 
 

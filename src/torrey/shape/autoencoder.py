@@ -63,7 +63,8 @@ class Autoencoder(LearnedShape):
     def roughness(self, latent: Tensor) -> Tensor:
         """Return the whitened latent (P,): half its square is the negative log of a Gaussian of the codes."""
         centred = (latent - self.code_mean)[:, None]
-        return torch.linalg.solve_triangular(self.code_factor, centred, upper=False)[:, 0]
+        white: Tensor = torch.linalg.solve_triangular(self.code_factor, centred, upper=False)[:, 0]
+        return white
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights in single precision."""

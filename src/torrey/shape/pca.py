@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -46,11 +47,12 @@ class PCA(LearnedShape):
 
     @cached_property
     def _inverse(self) -> Tensor:
-        """The pseudo-inverse of the modes (K, 3V); stored in single precision they are not quite orthogonal."""
+        """Pseudo-inverse of the modes (K, 3V): those of single precision are not quite orthogonal."""
         flat = self.modes.flatten(1)
         size = flat.norm(dim=1, keepdim=True)
         unit = flat / size
-        return (unit @ unit.T).inverse() @ unit / size
+        inverse: Tensor = torch.linalg.solve(unit @ unit.T, unit) / size
+        return inverse
 
     def vertices(self, latent: Tensor) -> Tensor:
         """Return the canonical vertices (V, 3), µm, of `latent` (K,), differentiable."""

@@ -70,7 +70,8 @@ class Spectral(TemplateShape):
 
     def roughness(self, latent: Tensor) -> Tensor:
         """Return λz over the mean edge (3K,): as large as that of `Vertices` for the same displacement."""
-        return (self._modes[0][:, None] * latent.view(-1, 3)).ravel() / self._mean_edge
+        rough: Tensor = (self._modes[0][:, None] * latent.view(-1, 3)).ravel() / self._mean_edge
+        return rough
 
     def initial(self, extent: Extent, *, generator: torch.Generator | None) -> Tensor:
         """Return the straight template of the given size along z, or with a `generator` a disturbed one."""

@@ -22,8 +22,8 @@ N_LATENT = 16
 class Layer(nn.Module):
     """Learned pooling to other nodes and a linear map of the features of each.
 
-    (c_in, batch, n_in) → (c_out, batch, n_out). The pooling is a full matrix: coefficients have no neighbours.
-    Features first, nodes last: either step is one product of matrices for the whole batch and copies nothing.
+    (c_in, batch, n_in) → (c_out, batch, n_out). The pooling is a full matrix: coefficients have no
+    neighbours. Features first, nodes last: either step is one product of matrices that copies nothing.
     """
 
     def __init__(self, nodes: tuple[int, int], channels: tuple[int, int]) -> None:
@@ -36,10 +36,12 @@ class Layer(nn.Module):
         """Return the features (c_out, batch, n_out) of `x` (c_in, batch, n_in)."""
         fewer = self.pool.shape[0] < self.pool.shape[1]
         # features are mixed where nodes are fewer
-        return self._mixed(x @ self.pool.T) if fewer else self._mixed(x) @ self.pool.T
+        y: Tensor = self._mixed(x @ self.pool.T) if fewer else self._mixed(x) @ self.pool.T
+        return y
 
     def _mixed(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, self.mix, x.flatten(1)).unflatten(1, x.shape[1:])
+        mixed: Tensor = torch.addmm(self.bias, self.mix, x.flatten(1)).unflatten(1, x.shape[1:])
+        return mixed
 
 
 class SpectralNetwork(nn.Module):

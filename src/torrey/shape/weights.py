@@ -1,4 +1,4 @@
-"""Weights of learned shapes: safetensors files whose header says what they are and which template they are for."""
+"""Weights of learned shapes: safetensors files whose header says what they are of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -65,7 +64,7 @@ def template_hash(template: TetMesh) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_weights(path: str | Path, weights: Weights) -> None:
+def write_weights(path: str | os.PathLike[str], weights: Weights) -> None:
     """Write `weights`, whole or not at all.
 
     Raises

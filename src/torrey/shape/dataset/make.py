@@ -91,7 +91,8 @@ def make_dataset(
     """
     wanted = sorted(set(indices))
     for index in wanted[:1] + wanted[-1:]:
-        family.split_of(index)
+        # refused before anything is written
+        family.sample(index, seed=seed, template=template)
     folder, recipe = Path(path), Recipe(family=family, seed=seed, template=template, signals=signals)
     described = None if signals is None else dict(settings or {})
     _prepare(folder, Manifest.of(family, seed=seed, signals=described), template or prism())

@@ -94,7 +94,8 @@ def stored(folder: str | Path, family: AbstractFamily) -> TrainingData:
         found = data.split(split)
         if not len(found):
             raise InputError(f"{folder}: holds no shape of the split {split}, expected some")
-        return found[list(_spread(range(len(found)), limit))]
+        spread: Tensor = found[list(_spread(range(len(found)), limit))]
+        return spread
 
     test = positions("test", N_HELD_OUT)
     return TrainingData(

@@ -119,7 +119,7 @@ def train_autoencoder(
 
 
 class _Run:
-    """A training under way. All randomness is a function of seed and epoch, so the state is what is learned."""
+    """A training under way. What is random is a function of seed and epoch, so it is no part of the state."""
 
     def __init__(
         self, data: Tensor, held_out: Tensor, basis: Tensor, settings: AutoencoderSettings, identity: str
@@ -215,7 +215,7 @@ class _Run:
         except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
             raise FileError(f"{path}: is no checkpoint of a training ({error})") from error
         if identity != self.identity:
-            raise InputError(f"{path}: is of a training with other settings or shapes; expected the same ones")
+            raise InputError(f"{path}: is of a training with other settings or shapes; expected these")
         self.network.load_state_dict(state["network"])
         self.adam.load_state_dict(state["adam"])
         self.curve, self.best = state["curve"], state["best"]

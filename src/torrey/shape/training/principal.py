@@ -52,17 +52,18 @@ def fit_pca(shapes: Tensor, template: TetMesh, *, n_modes: int) -> PCA:
     return replace(model, codes=codes_of(model, kept(shapes)))
 
 
-def fewest_modes(widest: PCA, validation: Tensor) -> tuple[PCA, Curve]:
-    """Return `widest` cut to the fewest modes that reach `TOLERANCE` on `validation`, and the error of each count.
+def fewest_modes(widest: PCA, validation: Tensor, *, tolerance: float = TOLERANCE) -> tuple[PCA, Curve]:
+    """Return `widest` cut to the fewest modes that reach `tolerance`, and the error of each count.
 
-    With all its modes where none reaches it.
+    With all its modes where none reaches it. The tolerance is of the mean vertex error on `validation`
+    (N, V, 3), µm.
     """
     curve = []
     for count in range(1, widest.n_latent + 1):
         model = replace(widest, modes=widest.modes[:count], codes=widest.codes[:, :count])
         error = float(round_trip_errors(model, validation).mean())
-        curve.append({"n_modes": count, "validation_error": error})
-        if error <= TOLERANCE:
+        curve.append({"n_modes": float(count), "validation_error": error})
+        if error <= tolerance:
             return model, curve
     return widest, curve
 

@@ -20,7 +20,8 @@ def round_trip_errors(model: LearnedShape, shapes: Tensor) -> Tensor:
     """Return the mean distance of vertices (N,), µm, between `shapes` (N, V, 3) and what comes back."""
 
     def error(vertices: Tensor) -> Tensor:
-        return (model.vertices(model.latent_of(vertices)) - vertices).norm(dim=1).mean()
+        mean: Tensor = (model.vertices(model.latent_of(vertices)) - vertices).norm(dim=1).mean()
+        return mean
 
     with torch.no_grad():
         return torch.cat([torch.func.vmap(error)(chunk.double()) for chunk in shapes.split(_CHUNK)])
@@ -68,7 +69,8 @@ def cholesky_of_covariance(codes: Tensor) -> Tensor:
     """
     covariance = codes.T.cov()
     floor = 1e-6 * float(covariance.diagonal().mean())
-    return torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance), dtype=codes.dtype))
+    factor: Tensor = torch.linalg.cholesky(covariance + floor * torch.eye(len(codes.T), dtype=codes.dtype))
+    return factor
 
 
 def summarise(errors: Tensor) -> dict[str, Any]:
