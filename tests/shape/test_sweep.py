@@ -10,7 +10,6 @@ from torrey.errors import InputError
 from torrey.mesh import Bead, Bend, Compose, Fan, Twist, polygon, prism, tet_volumes, validate
 from torrey.shape import Extent, Sweep, pretrained
 from torrey.shape.families import Beads, BendTwist, Fans
-from torrey.shape.sweep import round_trip_errors, train_sweep
 from torrey.shape.sweep.channels import (
     N_COEFFICIENTS,
     N_CONTROL,
@@ -19,6 +18,7 @@ from torrey.shape.sweep.channels import (
     observed,
     steepest_turn,
 )
+from torrey.shape.sweep.training import round_trip_errors, train_sweep
 from torrey.shape.sweep.window import LAYERS, fit_of_channels, window
 
 FAMILIES = {"bend": BendTwist(), "bead": Beads(), "fan": Fans()}

@@ -73,8 +73,16 @@ def train_sweep(
     def model(n_latent: int) -> Sweep:
         return Sweep(mean=mean, basis=basis[:, :n_latent], codes=basis.new_zeros(0, n_latent))
 
+    curve: list[dict[str, float]] = []
+
     def error(n_latent: int) -> float:
-        return float(round_trip_errors(model(n_latent), targets).mean())
+        curve.append(
+            {
+                "latents": n_latent,
+                "validation_error": float(round_trip_errors(model(n_latent), targets).mean()),
+            }
+        )
+        return curve[-1]["validation_error"]
 
     too_few, enough = 0, min(_MOST_LATENTS, basis.shape[1])
     if (left := error(enough)) > tolerance:
@@ -94,6 +102,7 @@ def train_sweep(
         "round_trip": {"validation": summarise(round_trip_errors(chosen, targets))}
         | {f"test, {each.name}": _tested(chosen, each, n_held_out) for each in _members(family)},
         "folded": {"gaussian": _folded(chosen, generator)},
+        "curve": sorted(curve, key=lambda row: row["latents"]),
     }
     return replace(chosen, codes=codes, about=about)
 
