@@ -29,7 +29,17 @@ ROOMS = {
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},
+    "experiments": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report", "terminal"},
+    "commands": {
+        "mesh",
+        "acquisition",
+        "signal",
+        "shape",
+        "tractography",
+        "report",
+        "experiments",
+        "terminal",
+    },
     "cli": {
         "mesh",
         "acquisition",

@@ -88,7 +88,9 @@ def fod(
         kernel = orientation.read_response(response)
     else:
         kinds = {"tournier": orientation.SinglePeak, "fa": orientation.HighestAnisotropy}
-        algorithm = kinds[response_algorithm or "tournier"](n_voxels=300 if response_voxels is None else response_voxels)
+        algorithm = kinds[response_algorithm or "tournier"](
+            n_voxels=300 if response_voxels is None else response_voxels
+        )
         kernel, _ = orientation.estimate_response(
             signals,
             table,

@@ -1,0 +1,1 @@
+"""Experiments of many independent fits: recipes, tasks, the store of their results, tables and figures."""
