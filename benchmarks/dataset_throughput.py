@@ -1,8 +1,8 @@
 """How many shapes with their 1 890 signals a core makes in a second, with one worker and with two.
 
 Shapes of the three families, as `torrey dataset mixed --signals` makes them: drawn, simulated by the protocol
-of the ReMiDi paper (arXiv 2502.01988), compressed and written. The workers have started and imported what they
-need before the clock does. Both runs must leave the same bytes.
+of the ReMiDi paper (arXiv 2502.01988), compressed and written. The workers have started and imported what
+they need before the clock does. Both runs must leave the same bytes.
 """
 
 from __future__ import annotations
