@@ -37,9 +37,9 @@ _FIRST_CUT = 8 / 3
 _TOO_FEW = 1e-2
 """Estimated error over S(0) above which a cut that the user chose gets a warning."""
 
-_JUDGED = 24
-"""Measurements that the truncation is judged on: so many of the largest |q|, and of the most that is
-missing."""
+_JUDGED = 16
+"""Measurements that the truncation is judged on: so many of the largest |q|, and of those whose signal half
+of the modes would attenuate most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,21 +205,22 @@ def truncation_error(
     """
     if basis.modes.complete:
         return 0.0
-    missing = _missing_attenuation(basis, acquisition)
-    strength = acquisition.wave_vectors.detach().norm(dim=1)
-    n_judged = min(_JUDGED, acquisition.n_measurements)
-    rows = torch.cat([strength.topk(n_judged).indices, missing.topk(n_judged).indices]).unique()
-    judged = acquisition.subset(rows)
     model = basis.model
     rates = model.rates.diagonal()
     fewer = int((rates <= rates[-1] / _COARSER).sum())
+    kept = signal.detach().reshape(len(signal), -1)
+    size = kept.abs().amax(1)
+    strength, lost = acquisition.wave_vectors.detach().norm(dim=1), size * _missing(basis, acquisition, fewer)
+    n_judged = min(_JUDGED, acquisition.n_measurements)
+    rows = torch.cat([strength.topk(n_judged).indices, lost.topk(n_judged).indices.to(strength.device)]).unique()
+    judged = acquisition.subset(rows)
     coarse = ReducedModel(
         model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
     )
     whole = float(basis.modes.mass.sum())
     left = most_left = max(0.0, whole - float(model.magnetisation.square().sum()))
     if parts is None:
-        other = _integrals(coarse, judged, rests=rests)
+        other = _integrals(coarse, judged, rests=rests)[:, None]
     else:
         indicators = parts.cpu().numpy().T
         loads = basis.modes.mass @ indicators
@@ -227,9 +228,8 @@ def truncation_error(
         other = _parts_integrals(coarse, judged, observers[:, :fewer])
         volumes = torch.from_numpy((indicators * loads).sum(0)).to(observers)
         most_left = max(0.0, float((volumes - observers.square().sum(1)).max()))
-    kept = signal.detach()[rows.to(signal.device)]
-    change = (kept - other).abs().max()
-    attenuated = (kept.abs().view(len(rows), -1) * missing[rows, None]).max()
+    change = (kept[rows.to(kept.device)] - other).abs().max()
+    attenuated = (size * _missing(basis, acquisition, basis.modes.n_modes)).max()
     shortest = float(acquisition.durations.min())
     # what is left out of the start reaches what is left out of a part
     missed = math.sqrt(left * most_left) / whole
@@ -238,32 +238,32 @@ def truncation_error(
     )
 
 
-def _missing_attenuation(basis: ModalBasis, acquisition: Acquisition) -> Tensor:
-    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above the cut and 2δ = ∫|f|²dt.
+def _missing(basis: ModalBasis, acquisition: Acquisition, n_modes: int) -> Tensor:
+    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above `n_modes` and 2δ = ∫|f|²dt.
 
-    R² is the variance of the position along q, over the shape, that the kept modes do not carry. Were all of
+    R² is the variance of the position along q, over the shape, that those modes do not carry. Were all of
     it on the one rate, this would be the attenuation that two pulses cause, but for the correlation between
     them, which lessens it; a gradient that varies while spins decorrelate causes less too. Of gradients that
     turn, q is the amplitude and R² the largest of all directions.
     """
     q = acquisition.wave_vectors.detach().to(basis.moments)
     delta = acquisition.energies.detach().to(q) / 2
-    variance = _missing_variance(basis)
+    variance = _missing_variance(basis, n_modes)
     turns = torch.tensor([isinstance(w, FreeWaveform) for w in acquisition.waveforms], device=q.device)
     largest = torch.linalg.eigvalsh(variance)[-1] * q.square().sum(1)
     missing = torch.where(turns[acquisition.waveform_of], largest, (q @ variance * q).sum(1))
-    rate = basis.modes.next_value
+    rate = float(basis.modes.values[n_modes])
     decay = rate * delta
     return -torch.expm1(-2 * missing * (decay + torch.expm1(-decay)) / rate**2)
 
 
-def _missing_variance(basis: ModalBasis) -> Tensor:
-    """Return the covariance (3, 3), µm², of the positions in the shape that the kept modes do not carry."""
-    loads = np.stack([basis.space.matrix(J).sum(1) for J in basis.moments], axis=1)  # M x
-    kept = basis.modes.vectors[:, : basis.modes.n_modes].T @ loads
+def _missing_variance(basis: ModalBasis, n_modes: int) -> Tensor:
+    """Return the covariance (3, 3), µm², of the positions in the shape that the lowest modes do not carry."""
     # positions are functions of the space
-    missing = loads.T @ basis.positions.cpu().numpy() - kept.T @ kept
-    return torch.from_numpy(missing / basis.modes.mass.sum()).to(basis.moments)
+    positions, mass = basis.positions.cpu().numpy(), basis.modes.mass
+    loads = mass @ positions
+    carried = basis.modes.vectors[:, :n_modes].T @ loads
+    return torch.from_numpy((positions.T @ loads - carried.T @ carried) / mass.sum()).to(basis.moments)
 
 
 def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
