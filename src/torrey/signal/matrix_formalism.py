@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,7 +121,7 @@ class MatrixFormalism:
         return "slow" if len(domain.space.interfaces) else "none"
 
     def basis(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> ModalBasis:
-        """Compute the modes of all compartments together that this cut keeps, and warn if it is too coarse."""
+        """Compute the modes that this cut keeps, of all compartments, and warn where it is too coarse."""
         domain = Domain.of(mesh, tissue, order=self.order)
         return self._solve(mesh, tissue, acquisition, domain)[0]
 
@@ -210,9 +209,10 @@ def truncation_error(
     fewer = int((rates <= rates[-1] / _COARSER).sum())
     kept = signal.detach().reshape(len(signal), -1)
     size = kept.abs().amax(1)
-    strength, lost = acquisition.wave_vectors.detach().norm(dim=1), size * _missing(basis, acquisition, fewer)
+    strength = acquisition.wave_vectors.detach().norm(dim=1)
+    lost = (size * _missing(basis, acquisition, fewer)).to(strength.device)
     n_judged = min(_JUDGED, acquisition.n_measurements)
-    rows = torch.cat([strength.topk(n_judged).indices, lost.topk(n_judged).indices.to(strength.device)]).unique()
+    rows = torch.cat([values.topk(n_judged).indices for values in (strength, lost)]).unique()
     judged = acquisition.subset(rows)
     coarse = ReducedModel(
         model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
