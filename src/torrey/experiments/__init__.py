@@ -1,0 +1,1 @@
+"""The experiments of the ReMiDi paper and what their results are held against."""
