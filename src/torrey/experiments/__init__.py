@@ -1,1 +1,1 @@
-"""The experiments of the ReMiDi paper and what their results are held against."""
+"""Experiments of many independent fits: recipes, tasks, the store of their results, tables and figures."""

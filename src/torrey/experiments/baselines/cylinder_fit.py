@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...acquisition import Acquisition
 from ...inverse import LevenbergMarquardt, Reconstruction, reconstruct
-from ...shape import AbstractShape, StraightCylinder
+from ...mesh import TetMesh
+from ...shape import Posed, StraightCylinder
 from ...signal.tissue import Tissue
 
 
@@ -28,7 +29,8 @@ def fit_cylinder(
     acquisition: Acquisition,
     tissue: Tissue,
     *,
-    shape: AbstractShape | None = None,
+    pose_known: bool = False,
+    template: TetMesh | None = None,
     n_starts: int = 2,
     sigma: float | None = None,
     normalised: bool = False,
@@ -40,8 +42,10 @@ def fit_cylinder(
     ----------
     signal, acquisition, tissue, sigma, normalised, generator
         As for `torrey.reconstruct`.
-    shape : AbstractShape, optional
-        `StraightCylinder()` by default, which lies along z; the pose is free in a shape model that turns one.
+    pose_known : bool
+        Whether the axis is z; it is found where not.
+    template : TetMesh, optional
+        Of `StraightCylinder`, by default one of its own.
     n_starts : int
         Starts, each of the size that the signal suggests, varied at random.
 
@@ -50,18 +54,21 @@ def fit_cylinder(
     InputError
         As `torrey.reconstruct`.
     """
+    cylinder = StraightCylinder() if template is None else StraightCylinder(template=template)
+    posed = Posed(cylinder)
     result = reconstruct(
         signal,
         acquisition,
         tissue,
-        shape=StraightCylinder() if shape is None else shape,
+        shape=cylinder if pose_known else posed,
         optimiser=LevenbergMarquardt(),
         n_starts=n_starts,
         sigma=sigma,
         normalised=normalised,
         generator=generator,
     )
-    # scaling and turning a template is linear, so that its two ends say all
-    flat = StraightCylinder(template=result.mesh)
-    length, radius = flat.latent_of(result.mesh.vertices).exp().tolist()
-    return CylinderFit(length, radius, torch.tensor([0.0, 0.0, 1.0]), result)
+    size, rotation = (
+        (result.latent, torch.eye(3, dtype=torch.float64)) if pose_known else posed.split(result.latent)
+    )
+    length, radius = size.exp().tolist()
+    return CylinderFit(length, radius, rotation[:, 2], result)
