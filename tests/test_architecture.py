@@ -27,6 +27,7 @@ ROOMS = {
     "inverse": {"mesh", "acquisition", "fem", "signal", "shape"},
     "tractography": set(),
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
+    "experiments": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},

@@ -58,6 +58,7 @@ def write_checkpoint(
     path: str | os.PathLike[str],
     mark: str,
     state: Checkpoint,
+    *,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -77,6 +78,7 @@ def write_checkpoint(
 def read_checkpoint(
     path: str | os.PathLike[str],
     mark: str,
+    *,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,

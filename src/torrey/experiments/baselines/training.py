@@ -67,6 +67,10 @@ class Training:
             if not (math.isfinite(value) and (value > 0 or (value == 0 and name != "learning_rate"))):
                 raise InputError(f"Training: {name} is {value}, expected a positive number")
 
+    def rate_in(self, epoch: int) -> float:
+        """Return the learning rate in `epoch`."""
+        return self.learning_rate * (1 + math.cos(math.pi * epoch / self.n_epochs)) / 2
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -131,18 +135,20 @@ def train_network(
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
-    state = None if checkpoint is None else read_checkpoint(checkpoint, mark, module, optimiser, generator)
+    state = None if checkpoint is None else read_checkpoint(checkpoint, mark, module=module, optimiser=optimiser, generator=generator)
     state = Checkpoint.at_start(module) if state is None else state
     began = time.perf_counter()
     while state.epoch < training.n_epochs and state.since_best < training.patience:
         for group in optimiser.param_groups:
-            group["lr"] = training.learning_rate * (1 + math.cos(math.pi * state.epoch / training.n_epochs)) / 2
+            group["lr"] = training.rate_in(state.epoch)
+                training.learning_rate * (1 + math.cos(math.pi * state.epoch / training.n_epochs)) / 2
+            )
         with _seeded(generator, signals.device):
             error = _one_epoch(network, optimiser, training, *data)
         held = mean_distance(network, *held_out)
         state = state.after_epoch(held, module)
         if checkpoint is not None:
-            write_checkpoint(checkpoint, mark, state, module, optimiser, generator)
+            write_checkpoint(checkpoint, mark, state, module=module, optimiser=optimiser, generator=generator)
         if progress is not None:
             progress(Epoch(state.epoch - 1, error, held, time.perf_counter() - began))
     module.load_state_dict(state.best)
@@ -151,7 +157,7 @@ def train_network(
 
 
 def mean_distance(network: Network, signals: Tensor, vertices: Tensor, *, batch: int = 256) -> float:
-    """Return the mean distance, µm, of the vertices predicted from `signals` (m, N) to `vertices` (m, V, 3)."""
+    """Return the mean distance, µm, of vertices predicted from `signals` (m, N) from `vertices` (m, V, 3)."""
     total = sum(
         float(_distances(network.predict(s), v.double()).sum())
         for s, v in zip(signals.split(batch), vertices.split(batch), strict=True)
