@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import ConvergenceError, InputError
 from .architectures import Mlp, ResidualMlp
-from .checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
+from .checkpoint import Checkpoint, Parts, fingerprint, read_checkpoint, write_checkpoint
 from .network import Network
 
 _LARGEST_GRADIENT = 1.0
@@ -135,20 +135,19 @@ def train_network(
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
-    state = None if checkpoint is None else read_checkpoint(checkpoint, mark, module=module, optimiser=optimiser, generator=generator)
+    parts = Parts(module, optimiser, generator)
+    state = None if checkpoint is None else read_checkpoint(checkpoint, mark, parts)
     state = Checkpoint.at_start(module) if state is None else state
     began = time.perf_counter()
     while state.epoch < training.n_epochs and state.since_best < training.patience:
         for group in optimiser.param_groups:
             group["lr"] = training.rate_in(state.epoch)
-                training.learning_rate * (1 + math.cos(math.pi * state.epoch / training.n_epochs)) / 2
-            )
         with _seeded(generator, signals.device):
             error = _one_epoch(network, optimiser, training, *data)
         held = mean_distance(network, *held_out)
         state = state.after_epoch(held, module)
         if checkpoint is not None:
-            write_checkpoint(checkpoint, mark, state, module=module, optimiser=optimiser, generator=generator)
+            write_checkpoint(checkpoint, mark, state, parts)
         if progress is not None:
             progress(Epoch(state.epoch - 1, error, held, time.perf_counter() - began))
     module.load_state_dict(state.best)
