@@ -44,7 +44,8 @@ class Inputs(nn.Module):
 
     def forward(self, signals: Tensor) -> Tensor:
         """Return the inputs (n, N + 1) of `signals` (n, N)."""
-        return (self._raw(signals) - self.mean) / self.deviation
+        standard: Tensor = (self._raw(signals) - self.mean) / self.deviation
+        return standard
 
     def _raw(self, signals: Tensor) -> Tensor:
         reference = self.reference(signals)
