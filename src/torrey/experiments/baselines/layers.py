@@ -73,8 +73,8 @@ class PrincipalVertices(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vertices (n, V, 3), µm, of `codes` (n, K)."""
-        flat: Tensor = self.mean + codes @ self.components
-        return flat.unflatten(1, (-1, 3))
+        vertices: Tensor = (self.mean + codes @ self.components).unflatten(1, (-1, 3))
+        return vertices
 
 
 class AllVertices(nn.Module):
