@@ -52,8 +52,8 @@ def test_size_and_axis_of_a_turned_cylinder():
 
 
 def test_descent_in_vertices_starts_at_the_template_and_lowers_the_misfit():
-    template = prism(n_layers=2)
-    signal = simulate(prism(2.7, 9.4, n_layers=2), TISSUE, ACQUISITION, solver=MatrixFormalism(order=2)).real
+    template = prism(n_layers=4)
+    signal = simulate(prism(2.7, 9.4, n_layers=4), TISSUE, ACQUISITION, solver=MatrixFormalism(order=2)).real
     result = descend_in_vertices(
         signal, ACQUISITION, TISSUE, template=template, optimiser=Adam(max_iterations=5, learning_rate=0.2)
     )
