@@ -44,6 +44,9 @@ MODES = (20, 30, 40, 60, 80, 100, 130, 160, 200, 250, 315)
 LONGEST = 100_000
 """Iterations of descent at most: the clock ends it."""
 
+TUBE, NEWTON = Tube(), LevenbergMarquardt()
+DESCENT = Adam(max_iterations=LONGEST, patience=LONGEST)
+
 MISFIT_BAR, SPEED_BAR = 0.42, 17.0
 
 
@@ -104,10 +107,9 @@ def simulation(report: Report, acquisition: torrey.Acquisition, stepped: int) ->
 
 
 def fits(report: Report, acquisition: torrey.Acquisition, starts: int) -> None:
-    descent, tube, newton = Adam(max_iterations=LONGEST, patience=LONGEST), Tube(), LevenbergMarquardt()
     report()
-    report(f"fits: {acquisition.n_measurements} measurements; {starts} starts of {tube} by {newton};")
-    report(f"descent in 3 × 315 coordinates by {descent}")
+    report(f"fits: {acquisition.n_measurements} measurements; {starts} starts of {TUBE} by {NEWTON};")
+    report(f"descent in 3 × 315 coordinates by {DESCENT}")
     widths = (14, 12, 12, 12, 12, 10, 8, 10, 8)
     report.row(
         "shape",
@@ -125,7 +127,7 @@ def fits(report: Report, acquisition: torrey.Acquisition, starts: int) -> None:
         truth = deform(prism(), *steps)
         solver = torrey.MatrixFormalism(order=2, length_scale=1.0)
         signal = torrey.simulate(truth, TISSUE, acquisition, solver=solver).real
-        fit = torrey.reconstruct(signal, acquisition, TISSUE, shape=tube, optimiser=newton, n_starts=starts)
+        fit = torrey.reconstruct(signal, acquisition, TISSUE, shape=TUBE, optimiser=NEWTON, n_starts=starts)
         course: list[Iteration] = []
 
         def until_as_long(step: Iteration, course=course, limit=fit.seconds) -> None:
@@ -134,7 +136,7 @@ def fits(report: Report, acquisition: torrey.Acquisition, starts: int) -> None:
             course.append(step)
 
         with contextlib.suppress(TimeIsUp):
-            descend_in_vertices(signal, acquisition, TISSUE, optimiser=descent, progress=until_as_long)
+            descend_in_vertices(signal, acquisition, TISSUE, optimiser=DESCENT, progress=until_as_long)
         lowest = min(step.misfit for step in course)
         below = 1 - fit.misfit / lowest
         report.row(
