@@ -28,7 +28,7 @@ import torch
 
 import torrey
 from common import Report, timed
-from torrey.acquisition import electrostatic_directions
+from torrey.acquisition.remidi import remidi_protocol
 from torrey.experiments.baselines import descend_in_vertices
 from torrey.inverse import Adam, Iteration, LevenbergMarquardt
 from torrey.mesh import Bead, Bend, Twist, deform, prism
@@ -55,9 +55,8 @@ class TimeIsUp(Exception):  # noqa: N818 (no error)
 
 
 def protocol(*, small: bool) -> torrey.Acquisition:
-    bvals = torch.arange(0.0, 10_001.0, 2500.0 if small else 500.0)
-    directions = electrostatic_directions(6 if small else 30)
-    return torrey.Acquisition.shells_of(bvals, directions, small_delta=5.0, big_delta=[10.0, 25.0, 50.0])
+    acquisition = remidi_protocol()
+    return acquisition.subset(slice(None, None, 21)) if small else acquisition
 
 
 def simulation(report: Report, acquisition: torrey.Acquisition, stepped: int) -> None:

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import FileError, InputError
 from .replace import replaced_when_written
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PathLike = str | os.PathLike[str]
 
@@ -66,6 +66,8 @@ def table(path: PathLike, lines: Sequence[Line], columns: Sequence[str]) -> Tens
     FileError
         When there is no line, a line has more or fewer words, or a word is not a finite number.
     """
+    import torch
+
     if not lines:
         raise FileError(f"{path}: has no measurement; expected lines of {' '.join(columns)}")
     for line in lines:
