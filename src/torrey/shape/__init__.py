@@ -10,6 +10,7 @@ from .pca import PCA as PCA
 from .posed import Posed as Posed
 from .pretrained import pretrained as pretrained
 from .spectral import Spectral as Spectral
+from .straight_cylinder import StraightCylinder as StraightCylinder
 from .sweep import Sweep as Sweep
 from .tube import Tube as Tube
 from .vertices import Vertices as Vertices
