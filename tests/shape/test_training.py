@@ -10,6 +10,7 @@ from torrey.shape.training import (
     count_folded,
     fit_pca,
     folds,
+    round_trip_errors,
     train_autoencoder,
 )
 
