@@ -58,14 +58,15 @@ def train(
     if dataset is not None and shapes is not None:
         raise InputError("train: --shapes says how many to make, expected none with --dataset")
     check_output_file(output, kinds=(".safetensors",), inputs=())
-    from ..shape.training import FAMILIES, generated, model_card, stored, write_curve
+    from ..shape.families import family_named
+    from ..shape.training import generated, model_card, stored, write_curve
     from ..text_files import write_text
 
     if dataset is not None:
-        data = stored(dataset, FAMILIES[family])
+        data = stored(dataset, family_named(family))
     else:
         with counting(f"making shapes of {family}") as progress:
-            data = generated(FAMILIES[family], limit=shapes, progress=progress)
+            data = generated(family_named(family), limit=shapes, progress=progress)
     model, curve = _pca(data, modes) if kind == "pca" else _autoencoder(data, output, seed, epochs, resume)
     model.save(output)
     write_curve(output.with_suffix(".tsv"), curve)

@@ -11,7 +11,7 @@ import torch
 from ..learned import LearnedShape
 from .curve import Curve
 from .data import TrainingData
-from .trials import N_RANDOM, codes_of, folds, round_trip_errors, summarise
+from .trials import codes_of, folds, round_trip_errors, summarise
 
 Model = TypeVar("Model", bound=LearnedShape)
 
@@ -81,7 +81,7 @@ def model_card(kind: str, about: Mapping[str, Any]) -> str:
     if family in _PUBLISHED:
         lines += [f"The published autoencoder has {_PUBLISHED[family]} µm on its test shapes.", ""]
     lines += [
-        f"Shapes with an inverted tet, of {N_RANDOM} random latents:",
+        f"Shapes with an inverted tet, of {about['folded']['of']} random latents:",
         "",
         "| latents | folded |",
         "|---|---|",
