@@ -16,6 +16,9 @@ from .channels import N_COEFFICIENTS, from_coefficients, from_sections, observed
 from .sweep import Sweep
 from .window import LAYERS, TEMPLATE_LAYERS, fit_of_channels, normalised, window
 
+N_SHAPES = 1200
+"""Shapes to train with, by default."""
+
 _SHORTEST, _LONGEST = 0.25, 1.25
 """Of the parts that are trained on: 7 beads give 1.75 to 8.75."""
 
@@ -32,7 +35,7 @@ def train_sweep(
     family: AbstractFamily,
     *,
     seed: int,
-    n_shapes: int = 1200,
+    n_shapes: int = N_SHAPES,
     n_held_out: int = 24,
     n_codes: int = 256,
     tolerance: float = 0.002,
@@ -115,7 +118,7 @@ def with_facts(model: Sweep, family: AbstractFamily, *, n_shapes: int = 24) -> S
     latents = torch.randn(
         N_RANDOM, model.n_latent, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    facts = {"round_trip": errors, "folded": {"gaussian": count_folded(model, latents)}}
+    facts = {"round_trip": errors, "folded": {"of": N_RANDOM, "gaussian": count_folded(model, latents)}}
     return replace(model, about={**model.about, **facts})
 
 
