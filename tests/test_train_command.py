@@ -71,6 +71,7 @@ def test_an_interrupted_training_goes_on(fans, tmp_path, capsys, monkeypatch):
     [
         (["pca", "--epochs", "3"], "pca has no --epochs"),
         (["autoencoder", "--modes", "3"], "--modes is of pca"),
+        (["sweep", "--modes", "3"], "sweep has --shapes and --seed only"),
         (["pca", "--family", "bead"], "holds shapes of fan, expected bead"),
         (["pca", "--shapes", "10"], "expected none with --dataset"),
         (["pca", "--output", "folder/w.pt"], "unknown kind of output file"),
