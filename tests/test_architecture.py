@@ -29,7 +29,8 @@ ROOMS = {
     "report": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "tractography"},
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
-    "commands": {"mesh", "acquisition", "tractography", "report", "terminal"},
+    "experiments": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report", "terminal"},
+    "commands": {"mesh", "acquisition", "tractography", "report", "terminal", "experiments"},
     "cli": {
         "mesh",
         "acquisition",
@@ -41,6 +42,7 @@ ROOMS = {
         "report",
         "run_settings",
         "terminal",
+        "experiments",
         "commands",
     },
 }
