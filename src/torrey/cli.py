@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from .commands.connectome import connectome
 from .commands.fod import fod
 from .commands.mesh import mesh_app
+from .commands.reproduce import reproduce
 from .commands.track import track
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
@@ -45,6 +46,7 @@ app.command(mesh_app)
 app.command(connectome)
 app.command(fod)
 app.command(track)
+app.command(reproduce)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TorreyError, CycloptsError) as error:
         print(f"torrey: error: {one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("torrey: interrupted, nothing written", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"torrey: {stop.args[0] if stop.args else 'interrupted, nothing written'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 

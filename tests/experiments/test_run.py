@@ -159,7 +159,11 @@ def test_failures_are_kept_and_tried_again(tmp_path):
         seen = []
         records = run_tasks(cheap_tasks.odd_fails, specs, store, executor, progress=seen.append)
     assert [record.error for record in records] == [
-        "ValueError: index 1 is odd" if spec["index"] == 1 else None if spec["index"] % 2 == 0 else record.error
+        "ValueError: index 1 is odd"
+        if spec["index"] == 1
+        else None
+        if spec["index"] % 2 == 0
+        else record.error
         for spec, record in zip(specs, records, strict=True)
     ]
     assert "in odd_fails" in records[1].traceback

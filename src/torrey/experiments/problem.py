@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..acquisition import Acquisition, electrostatic_directions
+from ..errors import AccuracyWarning
 from ..mesh import TetMesh, prism
 from ..mesh.subdivide import subdivide
 from ..signal import MatrixFormalism, Tissue
@@ -21,7 +23,8 @@ from .task import Spec, task_seed
 PUBLISHED_SOLVER = MatrixFormalism(length_scale=1.0)
 """Of the ReMiDi paper: first-order elements, modes with λ ≤ D(π/1 µm)²."""
 
-FINER_SOLVER = MatrixFormalism(order=2, tolerance=1e-4)
+FINER_SOLVER = MatrixFormalism(order=2, length_scale=0.8)
+"""Second-order elements on tets of half the size, and twice as many modes as the published solver."""
 
 _OF_THE_METHOD = ("method", "model", "optimiser", "starts", "iterations")
 
@@ -70,7 +73,11 @@ def problem_of(spec: Spec) -> Problem:
     acquisition = _acquisition(spec["protocol"], directions)
     tissue = Tissue(diffusivity=spec["diffusivity"])
     solver = PUBLISHED_SOLVER if same else FINER_SOLVER
-    signal = simulate(mesh, tissue, acquisition, solver=solver).real.detach()
+    with warnings.catch_warnings():
+        if same:
+            # the published mesh is too coarse for its gradients; the fit has the same error
+            warnings.simplefilter("ignore", AccuracyWarning)
+        signal = simulate(mesh, tissue, acquisition, solver=solver).real.detach()
     sigma = None if spec["snr"] is None else 1 / spec["snr"]
     if sigma is not None:
         signal = gaussian_noise(signal, sigma=sigma * float(mesh.volume), generator=generator)

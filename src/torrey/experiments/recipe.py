@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from itertools import product
@@ -20,7 +21,16 @@ FamilyName = Literal["bend", "bead", "fan"]
 SettingName = Literal["paper", "honest"]
 ScaleName = Literal["minutes", "hour", "full"]
 Model = Literal[
-    "tube", "sweep", "pca", "spectral", "autoencoder", "vertices", "cylinder", "equal_cylinder", "mlp", "network"
+    "tube",
+    "sweep",
+    "pca",
+    "spectral",
+    "autoencoder",
+    "vertices",
+    "cylinder",
+    "equal_cylinder",
+    "mlp",
+    "network",
 ]
 
 FAMILIES: Mapping[str, AbstractDeformed] = {family.name: family for family in (BendTwist(), Beads(), Fans())}
@@ -171,7 +181,9 @@ class Recipe:
         for kind, names in (("scale", (scale,)), ("setting", settings)):
             for name in names:
                 if name not in getattr(self, kind):
-                    raise InputError(f"{kind}: {name} is not in the recipe, {', '.join(getattr(self, kind))} are")
+                    raise InputError(
+                        f"{kind}: {name} is not in the recipe, {', '.join(getattr(self, kind))} are"
+                    )
         made = self._specs(self.scale[scale], settings)  # type: ignore[index]
         # as a store reads them back
         return [json.loads(json.dumps(spec)) for spec in made]
@@ -231,7 +243,6 @@ def read_recipe(path: Path) -> Recipe:
         return made_from(Recipe, values)
 
 
-def shipped_recipe(name: str) -> Recipe:
-    """Return one of the recipes `SHIPPED` with the package."""
-    with as_file(files("torrey") / "data" / "recipes" / f"{name}.toml") as path:
-        return read_recipe(path)
+def shipped_recipe(name: str) -> AbstractContextManager[Path]:
+    """Return a context in which one of the recipes `SHIPPED` with the package is a file."""
+    return as_file(files("torrey") / "data" / "recipes" / f"{name}.toml")

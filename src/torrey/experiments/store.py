@@ -5,8 +5,8 @@ results.jsonl     a line for each task that ended, appended and flushed to the d
 arrays/KEY.safetensors
                   its arrays, written whole before the line
 
-A line that a kill cut short is dropped when the folder is opened again. Where a task has several lines, after a
-failure, the last one holds.
+A line that a kill cut short is dropped when the folder is opened again. Where a task has several lines, after
+a failure, the last one holds.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class TaskStore(AbstractContextManager["TaskStore"]):
     Raises
     ------
     FileError
-        When the folder holds something else, another recipe, another version's results or a damaged file, is in
-        use, or cannot be written.
+        When the folder holds something else, another recipe, another version's results or a damaged file, is
+        in use, or cannot be written.
     """
 
     def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -142,7 +142,9 @@ class TaskStore(AbstractContextManager["TaskStore"]):
         mine = {"format": FORMAT, "format_version": FORMAT_VERSION, "torrey": version("torrey")}
         if not path.exists():
             if (self.folder / RESULTS).exists():
-                raise FileError(f"{self.folder}: holds {RESULTS} without {MANIFEST}; expected both or neither")
+                raise FileError(
+                    f"{self.folder}: holds {RESULTS} without {MANIFEST}; expected both or neither"
+                )
             write_text(path, json.dumps({**mine, "recipe": recipe}, indent=1, ensure_ascii=False) + "\n")
             return
         try:
@@ -154,7 +156,8 @@ class TaskStore(AbstractContextManager["TaskStore"]):
         for name, value in mine.items():
             if theirs[name] != value:
                 raise FileError(
-                    f"{path}: {name} is {theirs[name]!r}, expected {value!r}; take another folder, or delete it"
+                    f"{path}: {name} is {theirs[name]!r}, expected {value!r}; "
+                    "take another folder, or delete it"
                 )
         difference = next(_differences(of_recipe, recipe), None)
         if difference is not None:
@@ -175,7 +178,9 @@ class TaskStore(AbstractContextManager["TaskStore"]):
             try:
                 yield Record(**json.loads(line))
             except (ValueError, TypeError) as error:
-                raise FileError(f"{path}: line {number}: is not a result; expected one JSON object") from error
+                raise FileError(
+                    f"{path}: line {number}: is not a result; expected one JSON object"
+                ) from error
         self._lines.truncate(whole)
         self._lines.seek(whole)
 
@@ -200,7 +205,9 @@ def _open_alone(path: Path) -> BinaryIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.close()
-            raise FileError(f"{path}: is in use by another run; wait for it, or take another folder") from error
+            raise FileError(
+                f"{path}: is in use by another run; wait for it, or take another folder"
+            ) from error
     return file
 
 

@@ -16,8 +16,8 @@ _POINTS = 4000
 def fit_shape(spec: Spec) -> Outcome:
     """Return how near the method of `spec` comes to the shape of `spec`.
 
-    The values are d′ between surfaces and between vertices, µm, the misfit, rms over S(0), and the error of the
-    volume over the true one; the arrays the found mesh, and the curves of `Solution`.
+    The values are d′ between surfaces and between vertices, µm, the misfit, rms over S(0), and the error of
+    the volume over the true one; the arrays the found mesh, and the curves of `Solution`.
     """
     problem = problem_of(spec)
     found = solve(problem, spec)

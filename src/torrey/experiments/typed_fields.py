@@ -1,4 +1,4 @@
-"""Frozen dataclasses from TOML: every key known, every value of its type, else one line that names the field."""
+"""Dataclasses from TOML: every key known, every value of its type, else one line that names the field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = {str: "a text", bool: "true or false", int: "a whole number", float: "a
 def made_from(cls: type[Made], values: Mapping[str, Any], *, name: str = "") -> Made:
     """Return the dataclass `cls` with the fields `values`; `name` is where they stand, dotted.
 
-    Fields are numbers, texts, `Literal`, `tuple[X, ...]`, `Mapping[str, X]`, other dataclasses, and unions of these.
+    Fields are numbers, texts, `Literal`, `tuple[X, ...]`, `Mapping[str, X]`, dataclasses, and their unions.
 
     Raises
     ------
@@ -54,18 +54,22 @@ def converted(hint: Any, value: Any, *, name: str) -> Any:
             for key, item in value.items()
         }
     if origin in (Union, UnionType):
-        # the kinds of a union are told apart by what TOML calls them
-        kind = list if isinstance(value, list) else dict if isinstance(value, dict) else None
-        fitting = {list: _is_tuple, dict: _is_table, None: _is_plain}[kind]
-        for alternative in filter(fitting, args):
-            return converted(alternative, value, name=name)
-    if origin is Literal and value in args:
-        return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
+        kinds = [kind for kind in args if kind is not type(None)]
+        # of several, one is for a list
+        fitting = [kind for kind in kinds if (get_origin(kind) is tuple) == isinstance(value, list)]
+        return converted(kinds[0] if len(kinds) == 1 else fitting[0], value, name=name)
+    if _is_plain(hint, value):
+        return float(value) if hint is float else value
     raise InputError(f"{name}: is {value!r}; expected {described(hint)}")
+
+
+def _is_plain(hint: Any, value: object) -> bool:
+    """Whether `value` is a text, number or truth value of the type `hint`; a whole number may be a float."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) is hint
 
 
 def described(hint: Any) -> str:
@@ -82,15 +86,3 @@ def described(hint: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(described(item) for item in args if item is not type(None))
     return _NAMES[hint]
-
-
-def _is_tuple(hint: Any) -> bool:
-    return get_origin(hint) is tuple
-
-
-def _is_table(hint: Any) -> bool:
-    return is_dataclass(hint) or get_origin(hint) is Mapping
-
-
-def _is_plain(hint: Any) -> bool:
-    return not _is_tuple(hint) and not _is_table(hint) and hint is not type(None)

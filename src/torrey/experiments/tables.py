@@ -1,0 +1,162 @@
+"""Tables of an experiment: mean and standard deviation over shapes and repeats, as TSV, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import fmean, stdev
+from typing import Any
+
+from ..report.numerals import significant
+from .recipe import Recipe
+from .store import Record
+
+MEASURES = {
+    "d_prime": "d′ (µm)",
+    "d_prime_vertices": "d′ of vertices (µm)",
+    "misfit": "misfit (rms / S(0))",
+    "volume_error": "error of volume",
+}
+"""What tasks measure, and what tables call it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns of texts."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def as_tsv(self) -> str:
+        """Return tab-separated values with a header."""
+        return "".join("\t".join(row) + "\n" for row in (self.columns, *self.rows))
+
+    def as_markdown(self) -> str:
+        """Return a table of Markdown."""
+        rule = ("---",) * len(self.columns)
+        return "".join(f"| {' | '.join(row)} |\n" for row in (self.columns, rule, *self.rows))
+
+    def as_html(self, caption: str) -> str:
+        """Return a table of HTML."""
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.columns)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
+        return (
+            f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of `n` numbers; the deviation of one is zero."""
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return that of `values`, at least one."""
+        return cls(fmean(values), stdev(values) if len(values) > 1 else 0.0, len(values))
+
+    def __str__(self) -> str:
+        return f"{significant(self.mean)} ± {significant(self.sd, 2)}"
+
+
+def grouped(records: Iterable[Record], *keys: str) -> dict[tuple[Any, ...], list[Record]]:
+    """Return records by the values that their specs have for `keys`, in the order of first occurrence."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(_hashable(record.spec[key]) for key in keys), []).append(record)
+    return groups
+
+
+def succeeded(records: Iterable[Record]) -> list[Record]:
+    """Return the records that have values."""
+    return [record for record in records if record.error is None]
+
+
+def main_table(recipe: Recipe, records: Sequence[Record]) -> Table:
+    """Return the table in the paper's form: a row for each method and setting, a column for each family or point.
+
+    A cell is mean ± standard deviation of d′, µm, and of how many; published values are the last rows.
+    """
+    columns = grouped(records, "family", "point")
+    rows = []
+    for (method, setting), of_row in grouped(records, "method", "setting").items():
+        cells = grouped(succeeded(of_row), "family", "point")
+        texts = [_cell([r.values["d_prime"] for r in cells.get(column, [])]) for column in columns]
+        rows.append((recipe.method[method].label, setting, *texts))
+    labels = dict.fromkeys(label for values in recipe.published.values() for label in values)
+    for label in labels:
+        published: list[Mapping[str, tuple[float, ...]]] = [
+            recipe.published.get(family, {}) for family, _ in columns
+        ]
+        texts = [
+            " ± ".join(map(significant, values[label])) if label in values else "–" for values in published
+        ]
+        rows.append((f"{label}, published", "paper", *texts))
+    names = [_column_name(family, dict(point), recipe) for family, point in columns]
+    return Table(("method", "setting", *names), tuple(rows))
+
+
+def long_table(recipe: Recipe, records: Sequence[Record]) -> Table:
+    """Return a row for each family, point, method and setting with mean and deviation of all `MEASURES`."""
+    axes = [axis.name for axis in recipe.axes]
+    columns = ["family", *axes, "setting", "method", "n", "failed", "seconds_mean"]
+    columns += [f"{name}_{kind}" for name in MEASURES for kind in ("mean", "sd")]
+    rows = []
+    for (family, point, setting, method), group in grouped(
+        records, "family", "point", "setting", "method"
+    ).items():
+        good = succeeded(group)
+        at = dict(point)
+        row = [family, *(value_text(at[name]) for name in axes), setting, recipe.method[method].label]
+        row += [str(len(good)), str(len(group) - len(good))]
+        row.append(f"{fmean(record.seconds for record in good):.4g}" if good else "")
+        for name in MEASURES:
+            spread = Spread.of([record.values[name] for record in good]) if good else None
+            row += [f"{spread.mean:.6g}", f"{spread.sd:.6g}"] if spread else ["", ""]
+        rows.append(tuple(row))
+    return Table(tuple(columns), tuple(rows))
+
+
+def raw_table(recipe: Recipe, records: Sequence[Record]) -> Table:
+    """Return a row for each task: what it was, and its values or why it failed."""
+    axes = [axis.name for axis in recipe.axes]
+    columns = ("key", "family", "sample", *axes, "setting", "method", "repeat", "seconds", *MEASURES, "error")
+    rows = []
+    for record in records:
+        spec = record.spec
+        sample = "" if spec["sample"] is None else str(spec["sample"])
+        values = [f"{record.values[name]:.8g}" if name in record.values else "" for name in MEASURES]
+        at = [value_text(_hashable(spec["point"][name])) for name in axes]
+        rows.append(
+            (record.key, spec["family"], sample, *at, spec["setting"], spec["method"], str(spec["repeat"]))
+            + (f"{record.seconds:.3f}", *values, record.error or "")
+        )
+    return Table(columns, tuple(rows))
+
+
+def value_text(value: float | tuple[float, ...]) -> str:
+    """Return a value of an axis: several are joined by +."""
+    return "+".join(f"{item:g}" for item in value) if isinstance(value, tuple) else f"{value:g}"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return "failed"
+    spread = Spread.of(values)
+    return f"{spread} ({spread.n})"
+
+
+def _column_name(family: str, point: Mapping[str, Any], recipe: Recipe) -> str:
+    labels = {axis.name: axis.label for axis in recipe.axes}
+    return ", ".join([family, *(f"{labels[name]} {value_text(value)}" for name, value in point.items())])
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
