@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, CycloptsError
 
@@ -230,7 +230,7 @@ def _reconstruct(
         shape = build(shapes.Vertices, options.get("vertices", {}), table="vertices", template=mesh)
     method = inverse.LevenbergMarquardt if settings.optimiser == "lm" else inverse.Adam
     optimiser = build(method, options.get(settings.optimiser, {}), table=settings.optimiser)
-    starts = {} if settings.starts is None else {"n_starts": settings.starts}
+    starts: dict[str, Any] = {} if settings.starts is None else {"n_starts": settings.starts}
     with fitting(settings.starts) as progress:
         result = inverse.reconstruct(
             signal,

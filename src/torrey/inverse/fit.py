@@ -11,6 +11,7 @@ from torch import Tensor
 from ..shape import AbstractShape
 from ..signal.tissue import Tissue
 from .adam import Adam, descend
+from .fine_model import FineModel
 from .forward import ForwardModel, Prediction
 from .levenberg_marquardt import LevenbergMarquardt, minimise
 from .measurement import Measurement
@@ -20,14 +21,8 @@ from .stages import Stage
 Report = Callable[[str, int, float], None]
 """Called with stage, iteration and misfit over S(0) of every accepted iterate."""
 
-ORDER = 2
+USUAL_FINE = FineModel(order=2, length_scale=1.2, most_modes=180)
 """Second-order elements: 500 nodes put a tube within 2e-4 of the smooth one (`benchmarks/accuracy.py`)."""
-
-FINE_SCALE = 1.2
-"""Length scale, µm, of the modes with which the final prediction is made."""
-
-FINE_MODES = 180
-"""Modes at most in the final prediction."""
 
 MODEL_FLOOR = 1e-4
 """Error over S(0) that the forward model is never believed to beat."""
@@ -48,6 +43,9 @@ _HURRIED_GAIN = 3.0
 
 _HURRIED_SHARE = 0.02
 """The same as a share of ½|F|² under noise, which is most of it."""
+
+_GLANCE = 120
+"""Measurements by which candidates for a start are compared."""
 
 _NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
@@ -93,6 +91,7 @@ class Fitter:
     tissue: Tissue
     optimiser: LevenbergMarquardt | Adam
     report: Report
+    fine: FineModel = USUAL_FINE
 
     def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, latent: Tensor) -> Fit:
         """Fit from `latent`, one of the first stage's shape, through all stages, and predict on `finest`."""
@@ -105,8 +104,9 @@ class Fitter:
                 continue
             latent = stage.carry(before, latent)
             before, reached = stage.shape, sigma
-            model, target = self._model(stage, latent), self.measurement.signal
-            fitted, _ = self._optimise(model, latent, target, sigma, stage.name, hurried=True)
+            seen = self._of_stage(stage)
+            model, target = seen._model(stage, latent), seen.measurement.signal
+            fitted, _ = seen._optimise(model, latent, target, sigma, stage.name, hurried=True)
             latent, unexplained = fitted.latent, self._rms(fitted.predicted - target)
             # a misfit below the error that was allowed is no evidence of noise
             evidence = unexplained if unexplained > sigma else 0.0
@@ -118,8 +118,9 @@ class Fitter:
         """Return which of `latents`, of the shape of `stage`, predicts the measured signal best."""
         if len(latents) == 1:
             return latents[0]
-        model = self._model(stage, latents[0])
-        return min(latents, key=lambda latent: self._rms(model.predict(latent) - self.measurement.signal))
+        seen = replace(self, measurement=self.measurement.thinned(_GLANCE))
+        model, target = seen._model(stage, latents[0]), seen.measurement.signal
+        return min(latents, key=lambda latent: self._rms(model.predict(latent) - target))
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.
@@ -164,11 +165,20 @@ class Fitter:
         How many modes a length scale takes is a matter of the shape, so both are counted on the cheap mesh.
         """
         coarser = _NOISY_COARSENING if noisy else 1.0
-        model = self._unresolved(last.shape)
+        model, fine = self._unresolved(last.shape), self.fine
         few, many = model.count_resolved(
-            latent, (last.length_scale * coarser, last.most_modes), (FINE_SCALE * coarser, FINE_MODES)
+            latent,
+            (last.length_scale * coarser, last.most_modes),
+            (fine.length_scale * coarser, fine.most_modes),
         )
+        # first-order descent is never corrected
+        few = few if isinstance(self.optimiser, LevenbergMarquardt) else many
         return replace(model, n_modes=few), replace(model, shape=finest, n_modes=many)
+
+    def _of_stage(self, stage: Stage) -> Fitter:
+        """Return this with the measurements that `stage` looks at."""
+        most = stage.most_measurements
+        return self if most is None else replace(self, measurement=self.measurement.thinned(most))
 
     def _model(self, stage: Stage, latent: Tensor) -> ForwardModel:
         model = self._unresolved(stage.shape)
@@ -178,7 +188,7 @@ class Fitter:
     def _unresolved(self, shape: AbstractShape) -> ForwardModel:
         """Return the model on `shape` with one mode only."""
         return ForwardModel(
-            shape, self.tissue, self.measurement.acquisition, self.measurement.normalised, 1, ORDER
+            shape, self.tissue, self.measurement.acquisition, self.measurement.normalised, 1, self.fine.order
         )
 
     def _optimise(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,14 @@ class Measurement:
     def attenuation(self) -> Tensor:
         """Signals over S(0), (N,)."""
         return self.signal / self.reference
+
+    def thinned(self, most: int) -> Measurement:
+        """Return at most `most` of the measurements, drawn evenly at random but the same at every call."""
+        count = len(self.signal)
+        if count <= most:
+            return self
+        drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
+        return replace(self, signal=self.signal[drawn], acquisition=self.acquisition.subset(drawn))
 
 
 def check_measurement(

@@ -15,6 +15,11 @@ from .levenberg_marquardt import LeastSquares
 _GAUGE = 0.1
 """Looseness, µm and relative speed, of what no signal sees."""
 
+_IMMOBILE = 1e-6
+"""Share of the mean square displacement that a change of the prior counts for in the length of a step. A
+learned latent has parameters that hardly move the shape: only the prior sees them, and a damping that rules
+them, measured by displacement alone, would rule all others too."""
+
 _BARRIER = 0.05
 """Looseness of the barrier before a fold, in (rκ)²."""
 
@@ -57,7 +62,9 @@ class PenalisedPrediction:
         return torch.cat([data, prior(self.prediction.model.shape, self.prediction.latent)])
 
     def linearise(self) -> tuple[Tensor, Tensor]:
-        """Return J (N + ·, P) and the metric (P, P) of displacements."""
+        """Return J (N + ·, P) and the metric (P, P): of displacements, and a little of the prior."""
         at, shape = self.prediction.linearise(), self.prediction.model.shape
         slope = jacobian(lambda latent: prior(shape, latent), self.prediction.latent)
-        return torch.cat([at.jacobian / self.unit, slope.T]), at.metric
+        displacement, change = at.metric, slope @ slope.T
+        share = _IMMOBILE * displacement.trace() / change.trace()
+        return torch.cat([at.jacobian / self.unit, slope.T]), displacement + share * change

@@ -19,10 +19,12 @@ from ..fem.blas_threads import one_blas_thread
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
 from ..shape import AbstractShape, Extent, Tube
+from ..signal import MatrixFormalism
 from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
-from .fit import MODEL_FLOOR, ORDER, Fit, Fitter, Report
+from .fine_model import FineModel
+from .fit import MODEL_FLOOR, USUAL_FINE, Fit, Fitter, Report
 from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
@@ -32,7 +34,7 @@ from .stages import Stage, only_stage, stages
 _TRIES = 50
 
 _CANDIDATES = 3
-"""Random shapes of which a start takes the one that explains the signal best."""
+"""Usual number of random shapes of which a start takes one."""
 
 _MOST_PARAMETERS = 400
 """Parameters up to which a Jacobian is formed; with more, first-order descent is the default."""
@@ -45,7 +47,9 @@ def reconstruct(
     *,
     shape: AbstractShape | None = None,
     optimiser: LevenbergMarquardt | Adam | None = None,
+    solver: MatrixFormalism | None = None,
     n_starts: int = 4,
+    n_candidates: int = _CANDIDATES,
     sigma: float | None = None,
     normalised: bool = False,
     generator: torch.Generator | None = None,
@@ -71,9 +75,14 @@ def reconstruct(
         What shapes are considered; `Tube()` by default.
     optimiser : LevenbergMarquardt or Adam, optional
         Levenberg–Marquardt by default, Adam for shapes of more than 400 parameters.
+    solver : MatrixFormalism, optional
+        What the answer is to agree with on the mesh of `shape`: elements of its order and its modes, by count
+        or length scale. By default second-order elements and modes down to 1.2 µm.
     n_starts : int
-        Starts: cylinders of the size and axis that the signal suggests, bent at random (for Adam the first is
-        straight).
+        Starts: cylinders of the size and axis that the signal suggests, bent at random, or shapes that a
+        learned model knows (for Adam the first is straight).
+    n_candidates : int
+        Random shapes of which a start takes the one that explains the signal best.
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
@@ -100,19 +109,29 @@ def reconstruct(
         optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt()
     _require_affordable(optimiser, shape)
     _require_one_compartment(tissue)
-    if n_starts < 1:
-        raise InputError(f"n_starts: expected at least 1, got {n_starts}")
+    for name, count in (("n_starts", n_starts), ("n_candidates", n_candidates)):
+        if count < 1:
+            raise InputError(f"{name}: expected at least 1, got {count}")
+    fine = USUAL_FINE if solver is None else FineModel.of(solver)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     seed = generator.initial_seed()
     measurement = check_measurement(signal, acquisition, normalised=normalised, sigma=sigma)
     # the paper descends in the full latent at once
     sequence = stages(shape) if isinstance(optimiser, LevenbergMarquardt) else (only_stage(shape),)
     straight = isinstance(optimiser, Adam)
-    starts = _starts(sequence[0], measurement, tissue, count=n_starts, straight=straight, generator=generator)
+    starts = _starts(
+        sequence[0],
+        measurement,
+        tissue,
+        count=n_starts,
+        candidates=n_candidates,
+        straight=straight,
+        generator=generator,
+    )
     with one_blas_thread():
         fits = []
         for start, candidates in enumerate(starts):
-            fitter = Fitter(measurement, tissue, optimiser, clock.of_start(start))
+            fitter = Fitter(measurement, tissue, optimiser, clock.of_start(start), fine)
             fits.append(fitter.run(sequence, shape, fitter.nearest(sequence[0], candidates)))
         best = min(fits, key=lambda fit: fit.cost)
         mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
@@ -130,7 +149,7 @@ def reconstruct(
         start_misfits=tuple(fit.misfit for fit in fits),
         history=tuple(clock.history),
         posterior=posterior,
-        settings=_settings(shape, optimiser, tissue, measurement, n_starts=n_starts, seed=seed),
+        settings=_settings(shape, optimiser, tissue, measurement, fine, n_starts=n_starts, seed=seed),
         stop_reason=best.reason,
         seconds=clock.seconds,
     )
@@ -181,6 +200,7 @@ def _starts(
     tissue: Tissue,
     *,
     count: int,
+    candidates: int,
     straight: bool,
     generator: torch.Generator,
 ) -> list[list[Tensor]]:
@@ -196,21 +216,22 @@ def _starts(
     )
     starts = [[first.shape.initial(extent, generator=None)]] if straight else []
     while len(starts) < count:
-        starts.append(_random_latents(first.shape, extent, generator))
+        starts.append(_random_latents(first.shape, extent, candidates, generator))
     return starts
 
 
-def _random_latents(shape: AbstractShape, extent: Extent, generator: torch.Generator) -> list[Tensor]:
+def _random_latents(
+    shape: AbstractShape, extent: Extent, count: int, generator: torch.Generator
+) -> list[Tensor]:
     latents: list[Tensor] = []
-    for _ in range(_TRIES * _CANDIDATES):
+    for _ in range(_TRIES * count):
         latent = shape.initial(extent, generator=generator)
-        # half way to a fold is no place to start from
-        if shape.fold_margin(latent) > 0.5:
+        if shape.fold_margin(latent) > shape.start_margin:
             latents.append(latent)
-        if len(latents) == _CANDIDATES:
+        if len(latents) == count:
             return latents
     raise ConvergenceError(
-        f"starts: {len(latents)} of {_CANDIDATES} random shapes do not fold at length {extent.length:.3g} µm "
+        f"starts: {len(latents)} of {count} random shapes do not fold at length {extent.length:.3g} µm "
         f"and radius {extent.radius:.3g} µm, suggested by the signal"
     )
 
@@ -242,6 +263,7 @@ def _settings(
     optimiser: LevenbergMarquardt | Adam,
     tissue: Tissue,
     measurement: Measurement,
+    fine: FineModel,
     *,
     n_starts: int,
     seed: int,
@@ -254,7 +276,7 @@ def _settings(
     return {
         "shape": {"model": type(shape).__name__.lower(), **numbers},
         "optimiser": {"method": type(optimiser).__name__, **asdict(optimiser)},
-        "element_order": ORDER,
+        **fine.settings,
         "n_starts": n_starts,
         "sigma": measurement.sigma,
         "normalised": measurement.normalised,

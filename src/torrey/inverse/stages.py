@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..errors import InputError
-from ..shape import AbstractShape, Tube
+from ..shape import AbstractShape, Tube, Vertices
 from ..shape.spline import DEGREE, refined_count
 
 _LAYERS_PER_SPAN = 1.5
 """Layers that a span between knots takes before the last stage."""
+
+_FEW = 500
+"""Measurements looked at before the last stage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,9 @@ class Stage:
         plain.
     most_modes : int
         At most this many; a large shape has more than its signals need.
+    most_measurements : int or None
+        At most this many are looked at: a few hundred tell a rough shape as well as thousands do. None for
+        all.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Stage:
     length_scale: float
     sigma: float
     most_modes: int
+    most_measurements: int | None = None
 
     def carry(self, before: AbstractShape, latent: Tensor) -> Tensor:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
@@ -55,17 +62,23 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     InputError
         When knots put in the middle of spans do not lead to the counts of a tube.
     """
-    if not isinstance(shape, Tube):
+    if isinstance(shape, Vertices):
         return (only_stage(shape),)
+    if not isinstance(shape, Tube):
+        return (
+            Stage("form", shape, 2.2, 2e-2, 40, _FEW),
+            Stage("refine", shape, 1.8, 1e-3, 60, _FEW),
+            only_stage(shape),
+        )
     _require_reachable(shape)
     spans = max(shape.n_control, shape.n_radius) - DEGREE
     layers = min(shape.n_layers, max(12, math.ceil(_LAYERS_PER_SPAN * spans)))
     coarse = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
     whole = replace(shape, n_rings=1, n_layers=layers)
     return (
-        Stage("size", coarse, 2.2, 2e-2, 30),
-        Stage("form", whole, 2.0, 5e-3, 60),
-        Stage("refine", whole, 1.8, 5e-4, 60),
+        Stage("size", coarse, 2.2, 2e-2, 30, _FEW),
+        Stage("form", whole, 2.0, 5e-3, 60, _FEW),
+        Stage("refine", whole, 1.8, 5e-4, 60, _FEW),
         only_stage(shape),
     )
 

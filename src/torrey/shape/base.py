@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ class Extent:
 
 class AbstractShape(ABC):
     """A differentiable map from a latent (P,) to vertices (V, 3), µm, of a mesh with fixed connectivity."""
+
+    start_margin: ClassVar[float] = 0.0
+    """Fold margin at and below which a shape is no place to start a fit from."""
 
     @property
     @abstractmethod

@@ -23,7 +23,7 @@ def rotation_minimising_normals(points: Tensor, tangents: Tensor) -> Tensor:
     first = _reflection(chords)
     # a zero mirror cannot arise: both tangents point along the chord for any layer spacing that is used
     second = _reflection(tangents[1:] - _apply(first, tangents[:-1]))
-    normal = _any_normal(tangents[0])
+    normal = any_normal(tangents[0])
     return torch.cat([normal[None], _apply(_running_product(second @ first), normal)])
 
 
@@ -48,8 +48,8 @@ def _running_product(matrices: Tensor) -> Tensor:
     return matrices
 
 
-def _any_normal(tangent: Tensor) -> Tensor:
-    """Return a unit normal, from the coordinate axis that is least along `tangent`."""
+def any_normal(tangent: Tensor) -> Tensor:
+    """Return a unit normal (3,) of the unit `tangent` (3,), from the coordinate axis least along it."""
     axis = torch.nn.functional.one_hot(tangent.detach().abs().argmin(), 3).to(tangent)
     normal = axis - (axis @ tangent) * tangent
     unit: Tensor = normal / normal.norm()

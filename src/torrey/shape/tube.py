@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -76,6 +76,8 @@ class Tube(AbstractShape):
         Rings of the cross-section and layers along the curve: 3·n_rings·(n_rings + 1) + 1 vertices on each of
         n_layers + 1 sections. The cross-section has the area of the disc.
     """
+
+    start_margin: ClassVar[float] = 0.5
 
     n_control: int = 11
     n_radius: int = 19

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..mesh import TetMesh, tet_volumes
 from ..mesh.quality import edge_lengths, edges
 from .base import AbstractShape, Extent
+from .frame import any_normal
 
 _NEAR_FOLD = 0.5
 """Volume of a tet over its usual one below which the barrier against folding rises."""
@@ -52,6 +53,8 @@ class Vertices(AbstractShape):
     InputError
         When the template has an inverted tet or the smoothing is not positive.
     """
+
+    start_margin: ClassVar[float] = 0.5
 
     template: TetMesh
     smoothing: float = 16.0
@@ -132,7 +135,7 @@ class Vertices(AbstractShape):
         wider = extent.radius * math.sqrt(math.pi / area)
         along = (along - (along.max() + along.min()) / 2) / length
         axis = extent.axis.to(self._rest)
-        first = _perpendicular(axis)
+        first = any_normal(axis)
         sideways = torch.stack([first, torch.linalg.cross(axis, first)])
         # the two frames are both right-handed or both not, so that no tet is turned inside out
         sideways[1] = sideways[1] * torch.linalg.det(frame).sign()
@@ -219,10 +222,3 @@ def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     frame = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T
     coordinates = centred @ frame.T
     return frame, coordinates[:, 0], coordinates[:, 1:]
-
-
-def _perpendicular(axis: Tensor) -> Tensor:
-    least = torch.nn.functional.one_hot(axis.abs().argmin(), 3).to(axis)
-    across: Tensor = least - (axis @ least) * axis
-    unit: Tensor = across / across.norm()
-    return unit

@@ -1,0 +1,57 @@
+"""The discretisation that a reconstruction believes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..signal import MatrixFormalism
+
+_FINEST = 1e-3
+"""A length scale, µm, that lets every mode in."""
+
+
+@dataclass(frozen=True)
+class FineModel:
+    """Elements and modes of the final prediction, whose difference from the cheaper ones corrects the fit.
+
+    Attributes
+    ----------
+    order : {1, 2}
+        Of the finite elements.
+    length_scale : float
+        µm; modes with λ ≤ D̄(π/ℓ)² are kept,
+    most_modes : int
+        but at most this many.
+    """
+
+    order: int
+    length_scale: float
+    most_modes: int
+
+    @classmethod
+    def of(cls, solver: MatrixFormalism) -> FineModel:
+        """Return what `solver` does on a mesh.
+
+        Raises
+        ------
+        InputError
+            When its cut is a tolerance, which is another number of modes at every iterate.
+        """
+        if solver.modes is None and solver.length_scale is None:
+            raise InputError(
+                "solver: expected MatrixFormalism with modes or length_scale, for a fixed number of modes"
+            )
+        most = 10**9 if solver.modes is None else int(solver.modes)
+        return cls(solver.order, _FINEST if solver.length_scale is None else solver.length_scale, most)
+
+    @property
+    def settings(self) -> dict[str, float | int | None]:
+        """What describes it in a result."""
+        finite = self.length_scale > _FINEST and math.isfinite(self.length_scale)
+        return {
+            "element_order": self.order,
+            "length_scale": self.length_scale if finite else None,
+            "modes": None if self.most_modes == 10**9 else self.most_modes,
+        }
