@@ -66,5 +66,6 @@ class PenalisedPrediction:
         at, shape = self.prediction.linearise(), self.prediction.model.shape
         slope = jacobian(lambda latent: prior(shape, latent), self.prediction.latent)
         displacement, change = at.metric, slope @ slope.T
-        share = _IMMOBILE * displacement.trace() / change.trace()
+        # a cylinder has no prior
+        share = _IMMOBILE * displacement.trace() / change.trace().clamp(min=1e-12)
         return torch.cat([at.jacobian / self.unit, slope.T]), displacement + share * change
