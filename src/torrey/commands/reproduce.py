@@ -40,12 +40,12 @@ def reproduce(
     scale
         How much is computed: minutes, an hour, or as much as in the paper and more.
     setting
-        As in the paper (same mesh and simulator, no noise, pose known), honestly (finer reference, SNR 50, pose
-        unknown), or both.
+        As in the paper (same mesh and simulator, no noise, pose known), honest (finer reference, SNR 50,
+        pose unknown), or both.
     workers
-        Processes on this machine, or Slurm jobs at a time; as many as there are cores, or 32 jobs, by default.
+        Processes on this machine, one for each core by default; Slurm jobs at a time, 32 by default.
     scheduler
-        Address of a Dask scheduler, such as tcp://10.0.0.1:8786, or slurm; processes of this machine by default.
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786, or slurm; this machine by default.
     recipe
         TOML file to use in place of the shipped one.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from ..report.axes import Scale, dots, frame, line, linear_scale, log_scale, svg
 from .recipe import Axis, Recipe
 from .store import Record, TaskStore
-from .tables import MEASURES, Spread, grouped, succeeded, value_text
+from .tables import MEASURES, Spread, grouped, line_label, succeeded, value_text
 
 WIDTH, HEIGHT = 560.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 546.0, 14.0, 284.0
@@ -93,14 +93,10 @@ def _points(recipe: Recipe, records: Sequence[Record], measure: str, title: str)
 
 
 def _lines(recipe: Recipe, records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Return records by what a line stands for: the method, and the value of `lines`."""
+    """Return records by the name of their line."""
     named: dict[str, list[Record]] = {}
     for record in records:
-        label = recipe.method[record.spec["method"]].label
-        if recipe.lines is not None:
-            value = record.spec["point"][recipe.lines.name]
-            label += f", {recipe.lines.label} {value_text(_value(value))}"
-        named.setdefault(label, []).append(record)
+        named.setdefault(line_label(recipe, record), []).append(record)
     return named
 
 

@@ -20,18 +20,8 @@ from .typed_fields import made_from
 FamilyName = Literal["bend", "bead", "fan"]
 SettingName = Literal["paper", "honest"]
 ScaleName = Literal["minutes", "hour", "full"]
-Model = Literal[
-    "tube",
-    "sweep",
-    "pca",
-    "spectral",
-    "autoencoder",
-    "vertices",
-    "cylinder",
-    "equal_cylinder",
-    "mlp",
-    "network",
-]
+Model = Literal["tube", "sweep", "pca", "autoencoder", "vertices", "cylinder"]
+"""What is fitted: a shape model, every vertex, or a straight cylinder."""
 
 FAMILIES: Mapping[str, AbstractDeformed] = {family.name: family for family in (BendTwist(), Beads(), Fans())}
 SHIPPED = ("table1", "bend", "bead", "fan", "directions", "times", "convergence")

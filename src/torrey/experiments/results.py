@@ -13,6 +13,8 @@ from .recipe import Recipe
 from .store import Record, TaskStore
 from .tables import long_table, main_table, raw_table
 
+STYLE = ".wide{overflow-x:auto}.wide th,.wide td{width:auto;white-space:nowrap;overflow-wrap:normal}"
+
 PAGE = (
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -25,7 +27,7 @@ PAGE = (
 
 
 def write_results(folder: Path, recipe: Recipe, records: Sequence[Record], store: TaskStore) -> list[Path]:
-    """Write table.tsv, .md, summary.tsv, results.tsv, an SVG for each figure and report.html; return their paths.
+    """Write the table, its details, the raw results, an SVG for each figure and report.html; return the paths.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def write_results(folder: Path, recipe: Recipe, records: Sequence[Record], store
     text = f"{len(records) - len(failed)} of {len(records)} fits ended. Mean ± standard deviation (number)."
     page = PAGE.format(
         title=escape(recipe.title),
-        style=package_text("style.css"),
+        style=package_text("style.css") + STYLE,
         text=escape(text),
         table=main.as_html("d′ (µm)"),
         figures="".join(figure(item.caption, item.svg) for item in drawn),

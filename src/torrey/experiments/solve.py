@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import InputError
-from ..inverse import Adam, LevenbergMarquardt, reconstruct
-from ..inverse.metrics import cylinder_of_equal_volume
+from ..inverse import Adam, LevenbergMarquardt, Reconstruction, reconstruct
 from ..mesh import TetMesh
-from ..shape import AbstractShape, Tube, Vertices
+from ..shape import AbstractShape, Tube
+from .baselines import descend_in_vertices, fit_cylinder
 from .problem import Problem
 from .task import Spec, task_seed
 
@@ -45,32 +46,39 @@ def solve(problem: Problem, spec: Spec) -> Solution:
     InputError
         When there is no such model.
     """
-    if spec["model"] == "equal_cylinder":
-        return Solution(cylinder_of_equal_volume(problem.mesh), 0.0)
-    optimiser: Adam | LevenbergMarquardt
-    if spec["optimiser"] == "adam":
-        optimiser = Adam(max_iterations=spec["iterations"])
-    else:
-        optimiser = LevenbergMarquardt(max_iterations=spec["iterations"])
-    result = reconstruct(
-        problem.signal,
-        problem.acquisition,
-        problem.tissue,
-        shape=_shape_model(problem, spec),
-        optimiser=optimiser,
-        n_starts=spec["starts"],
-        sigma=problem.sigma,
-        generator=torch.Generator().manual_seed(task_seed(spec)),
+    adam = Adam(max_iterations=spec["iterations"])
+    generator = torch.Generator().manual_seed(task_seed(spec))
+    given: dict[str, Any] = {"sigma": problem.sigma, "n_starts": spec["starts"], "generator": generator}
+    measured = problem.signal, problem.acquisition, problem.tissue
+    known = spec["pose"] == "known"
+    if spec["model"] == "cylinder":
+        return _solution(fit_cylinder(*measured, pose_known=known, **given).reconstruction)
+    if spec["model"] == "vertices":
+        # it has one start, the template
+        return _solution(
+            descend_in_vertices(*measured, template=problem.template, optimiser=adam, sigma=problem.sigma)
+        )
+    newton = LevenbergMarquardt(max_iterations=spec["iterations"])
+    return _solution(
+        reconstruct(
+            *measured,
+            shape=_shape_model(spec, pose_known=known),
+            optimiser=adam if spec["optimiser"] == "adam" else newton,
+            solver=problem.solver,
+            **given,
+        )
     )
+
+
+def _solution(result: Reconstruction) -> Solution:
     best = int(np.argmin(result.start_misfits))
     misfits = np.array([item.misfit for item in result.history if item.start == best])
     return Solution(result.mesh, result.misfit, {"misfit": misfits})
 
 
-def _shape_model(problem: Problem, spec: Spec) -> AbstractShape:
-    """Return the shape model of `spec`."""
+def _shape_model(spec: Spec, *, pose_known: bool) -> AbstractShape:
+    """Return the shape model of `spec`, which finds the pose where it is not known."""
     if spec["model"] == "tube":
+        # its centreline has any direction
         return Tube()
-    if spec["model"] == "vertices":
-        return Vertices(template=problem.template)
-    raise InputError(f"model: {spec['model']} is not there yet")
+    raise InputError(f"model: {spec['model']} has no weights for {spec['family']} in this version")

@@ -42,8 +42,8 @@ class Table:
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.columns)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
         return (
-            f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
+            f'<div class="wide"><table><caption>{escape(caption)}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
 
@@ -78,27 +78,22 @@ def succeeded(records: Iterable[Record]) -> list[Record]:
 
 
 def main_table(recipe: Recipe, records: Sequence[Record]) -> Table:
-    """Return the table in the paper's form: a row for each method and setting, a column for each family or point.
+    """Return the table in the paper's form: a row for each method and setting, a column for each family or value.
 
     A cell is mean ± standard deviation of d′, µm, and of how many; published values are the last rows.
     """
-    columns = grouped(records, "family", "point")
-    rows = []
-    for (method, setting), of_row in grouped(records, "method", "setting").items():
-        cells = grouped(succeeded(of_row), "family", "point")
-        texts = [_cell([r.values["d_prime"] for r in cells.get(column, [])]) for column in columns]
-        rows.append((recipe.method[method].label, setting, *texts))
-    labels = dict.fromkeys(label for values in recipe.published.values() for label in values)
-    for label in labels:
-        published: list[Mapping[str, tuple[float, ...]]] = [
-            recipe.published.get(family, {}) for family, _ in columns
-        ]
-        texts = [
-            " ± ".join(map(significant, values[label])) if label in values else "–" for values in published
-        ]
-        rows.append((f"{label}, published", "paper", *texts))
-    names = [_column_name(family, dict(point), recipe) for family, point in columns]
-    return Table(("method", "setting", *names), tuple(rows))
+    columns = list(dict.fromkeys(_column(recipe, record) for record in records))
+    rows: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for record in records:
+        cells = rows.setdefault((line_label(recipe, record), record.spec["setting"]), {})
+        values = cells.setdefault(_column(recipe, record), [])
+        values += [record.values["d_prime"]] if record.error is None else []
+    body = [(*names, *(_cell(cells.get(column, [])) for column in columns)) for names, cells in rows.items()]
+    for label in dict.fromkeys(label for values in recipe.published.values() for label in values):
+        known = {family: values[label] for family, values in recipe.published.items() if label in values}
+        texts = (" ± ".join(map(significant, known[name])) if name in known else "–" for name in columns)
+        body.append((f"{label}, published", "paper", *texts))
+    return Table(("method", "setting", *columns), tuple(body))
 
 
 def long_table(recipe: Recipe, records: Sequence[Record]) -> Table:
@@ -151,9 +146,19 @@ def _cell(values: Sequence[float]) -> str:
     return f"{spread} ({spread.n})"
 
 
-def _column_name(family: str, point: Mapping[str, Any], recipe: Recipe) -> str:
-    labels = {axis.name: axis.label for axis in recipe.axes}
-    return ", ".join([family, *(f"{labels[name]} {value_text(value)}" for name, value in point.items())])
+def line_label(recipe: Recipe, record: Record) -> str:
+    """Return what a line or a row stands for: the method, and the value of `lines`."""
+    label = recipe.method[record.spec["method"]].label
+    if recipe.lines is None:
+        return label
+    return f"{label}, {recipe.lines.label} {value_text(_hashable(record.spec['point'][recipe.lines.name]))}"
+
+
+def _column(recipe: Recipe, record: Record) -> str:
+    """Return the family, or where something varies its value."""
+    if recipe.vary is None:
+        return str(record.spec["family"])
+    return f"{recipe.vary.label} {value_text(_hashable(record.spec['point'][recipe.vary.name]))}"
 
 
 def _hashable(value: Any) -> Any:

@@ -30,9 +30,7 @@ class VertexRegressor(nn.Module):
         n_outputs = 3 * n_vertices if n_codes is None else n_codes
         self.inputs = Inputs(n_measurements)
         self.body = architecture.build(n_measurements + 1, n_outputs)
-        self.outputs = (
-            AllVertices(n_vertices) if n_codes is None else PrincipalVertices(n_codes, n_vertices)
-        )
+        self.outputs = AllVertices(n_vertices) if n_codes is None else PrincipalVertices(n_codes, n_vertices)
 
     def forward(self, signals: Tensor) -> Tensor:
         """Return the vertices (n, V, 3), µm, of `signals` (n, N)."""

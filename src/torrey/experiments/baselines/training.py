@@ -136,7 +136,9 @@ def train_network(
     began = time.perf_counter()
     while state.epoch < training.n_epochs and state.since_best < training.patience:
         for group in optimiser.param_groups:
-            group["lr"] = training.learning_rate * (1 + math.cos(math.pi * state.epoch / training.n_epochs)) / 2
+            group["lr"] = (
+                training.learning_rate * (1 + math.cos(math.pi * state.epoch / training.n_epochs)) / 2
+            )
         with _seeded(generator, signals.device):
             error = _one_epoch(network, optimiser, training, *data)
         held = mean_distance(network, *held_out)
