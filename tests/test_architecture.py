@@ -30,7 +30,16 @@ ROOMS = {
     "run_settings": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "terminal": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report"},
     "experiments": {"mesh", "acquisition", "fem", "signal", "shape", "inverse", "report", "terminal"},
-    "commands": {"mesh", "acquisition", "tractography", "report", "terminal", "experiments"},
+    "commands": {
+        "mesh",
+        "acquisition",
+        "signal",
+        "shape",
+        "tractography",
+        "report",
+        "experiments",
+        "terminal",
+    },
     "cli": {
         "mesh",
         "acquisition",

@@ -24,6 +24,7 @@ from fibre_phantom import OBLIQUE, noisy_crossings, protocol, response, write_dw
 
 GRAD = ("fod", "dwi.nii.gz", "--grad", "grad.b", "--response", "response.txt", "-o", "fod.nii.gz")
 FSL = (*GRAD[:2], "--bvals", "dwi.bval", "--bvecs", "dwi.bvec", *GRAD[4:])
+ESTIMATING = (*GRAD[:4], *GRAD[6:], "--mask", "mask.nii")
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_either_kind_of_gradients_gives_the_same(folder, capsys):
 
 
 def test_without_a_response_it_is_estimated(folder, signals, capsys):
-    estimating = [*GRAD[:4], *GRAD[6:], "--mask", "mask.nii", "--degree", "4", "--response-voxels", "3"]
+    estimating = [*ESTIMATING, "--degree", "4", "--response-voxels", "3"]
     assert main([*estimating, "--response-algorithm", "fa", "--write-response", "new.txt"]) == 0
     assert "response of 3 voxels: " in capsys.readouterr().out
     chosen = torch.zeros(3, 2, 2, dtype=torch.bool)
@@ -117,10 +118,16 @@ def swapped(argv, old, new):
         (swapped(GRAD, "response.txt", "no.txt"), ("no.txt", "no such file")),
         (swapped(GRAD, "response.txt", "grad.b"), ("grad.b", "47 rows")),
         ((*GRAD, "--response-algorithm", "fa"), ("--response is given", "no --response-algorithm")),
+        ((*GRAD, "--response-voxels", "100"), ("--response is given", "no --response-algorithm")),
         ((*GRAD[:4], *GRAD[6:]), ("expected --response, or a --mask",)),
-        ((*GRAD[:4], *GRAD[6:], "--mask", "mask.nii"), ("mask has 4 voxels", "expected 300")),
+        (ESTIMATING, ("mask has 4 voxels", "expected 300")),
         (swapped(GRAD, "fod.nii.gz", "fod.mif"), ("fod.mif", ".nii.gz")),
         (swapped(GRAD, "fod.nii.gz", "dwi.nii.gz"), ("dwi.nii.gz", "input")),
+        ((*ESTIMATING, "--write-response", "new.mif"), ("new.mif", "expected .txt")),
+        (
+            (*ESTIMATING, "--directions", "response.txt", "--write-response", "response.txt"),
+            ("response.txt: is an input",),
+        ),
     ],
 )
 def test_bad_input_is_one_line(folder, capsys, argv, words):

@@ -85,7 +85,10 @@ def test_failed_fits_are_reported(folder, capsys):
         (["--scale", "full", "--recipe", "recipe.toml"], "scale: full is not in the recipe, minutes are"),
         (["--setting", "both", "--recipe", "recipe.toml"], "setting: honest is not in the recipe, paper are"),
         (["--workers", "0"], "workers: expected at least 1, got 0"),
-        (["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"], "workers: those of a Dask scheduler are its own"),
+        (
+            ["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"],
+            "workers: those of a Dask scheduler are its own",
+        ),
         (["-o", "file"], "file: cannot be written"),
         (["-o", "used"], "manifest.json: torrey is '0.0.7', expected"),
     ],

@@ -12,7 +12,8 @@ import torch
 from nibabel.streamlines import TckFile
 
 from torrey.cli import main
-from torrey.tractography import harmonics, read_tractogram
+from torrey.tractography import IFOD1, SHField, grid_seeds, harmonics, read_tractogram, sample_streamlines
+from torrey.tractography.orientation import read_harmonics, read_region
 
 sys.path.insert(0, str(Path(__file__).parent / "tractography"))
 from fibre_phantom import fibre_signals, protocol, write_dwi
@@ -26,6 +27,7 @@ AFFINE[:3, 3] = [12.0, -8.0, 3.0]
 
 TRACK = ("track", "fod.nii.gz", "--seeds", "seeds.nii.gz", "--seed-direction", "-0.3,0.8,0.2")
 TENSOR = ("track", "dwi.nii.gz", "--algorithm", "tensor_det", *TRACK[2:], "--grad", "grad.b")
+EUDX = ("track", "dwi.nii.gz", "--algorithm", "eudx", "--seeds", "seeds.nii.gz", "--grad", "grad.b")
 SETTINGS = {
     "usual": ((), ()),
     "rk4": (("--method", "rk4", "--step", "0.7"), ("-rk4", "-step", "0.7")),
@@ -40,6 +42,8 @@ SETTINGS = {
     "angle": (("--angle", "4"), ("-angle", "4")),
     "cutoff": (("--cutoff", "0.4"), ("-cutoff", "0.4")),
 }
+
+
 needs_mrtrix = pytest.mark.skipif(shutil.which("tckgen") is None, reason="MRtrix is not installed")
 
 
@@ -123,9 +127,19 @@ def test_mrtrix_reads_the_header():
     subprocess.run(["tckmap", "-template", "fod.nii.gz", "tracks.tck", "map.nii", "-quiet"], check=True)
 
 
-def test_maximum_direction_turns_in_circles(capsys):
-    options = ("--algorithm", "maximum_direction", "--mask", "left.nii.gz", "--angle", "30")
-    assert main([*TRACK, *options, "--method", "rk4", "--step", "0.5", "-o", "tracks.trk"]) == 0
+@pytest.mark.parametrize(
+    ("command", "most"),
+    [
+        # directions are 9° apart, and half a circle of 2.5 voxels is 8 long: 8 sin(4.5°) = 0.6 at worst
+        ((*TRACK, "--algorithm", "maximum_direction"), 0.6),
+        # unit vectors along a circle of radius r ≥ 1, interpolated between voxels, are off by up to 1/(4r²),
+        # to the other side every eighth of the circle, by symmetry: π/(16r) < 0.2 voxels
+        (EUDX, 0.2),
+    ],
+)
+def test_dipys_algorithms_turn_in_circles(command, most, capsys):
+    options = ("--mask", "left.nii.gz", "--angle", "30", "--method", "rk4", "--step", "0.5")
+    assert main([*command, *options, "-o", "tracks.trk"]) == 0
     found = read_tractogram("tracks.trk")
     assert capsys.readouterr().out == f"tracks.trk: streamlines from {len(found)} of 15 seeds\n"
     voxels = np.linalg.solve(AFFINE[:3, :3], (found.points.numpy() - AFFINE[:3, 3]).T).T
@@ -133,8 +147,30 @@ def test_maximum_direction_turns_in_circles(capsys):
     assert voxels[:, 0].max() <= 3.5
     radii = np.hypot(*(voxels - CENTRE)[:, :2].T)
     spread = [np.ptp(part) for part in np.split(radii, found.offsets[1:-1].numpy())]
-    # directions are 9° apart, and half a circle of 2.5 voxels is 8 long: 8 sin(4.5°) = 0.6 at the very worst
-    assert max(spread) < 0.6
+    assert max(spread) < most
+
+
+@pytest.mark.parametrize("options", [{}, {"power": 3.0}, {"random_seed": 1}, {"angle": 30.0, "cutoff": 0.3}])
+def test_ifod1_draws_what_the_library_draws(options, capsys):
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert main([*TRACK, "--algorithm", "ifod1", "--include", "low.nii.gz", *words, "-o", "tracks.tck"]) == 0
+    options = {"power": 1.0} | options
+    algorithm = IFOD1(options.pop("power"))
+    coefficients, grid = read_harmonics("fod.nii.gz")
+    region = read_region("seeds.nii.gz")
+    expected = sample_streamlines(
+        SHField(coefficients, grid.affine),
+        grid_seeds(region.image, region.grid, 1),
+        directions=torch.tensor([-0.3, 0.8, 0.2], dtype=torch.float64),
+        include=[read_region("low.nii.gz")],
+        algorithm=algorithm,
+        **options,
+    )
+    found = read_tractogram("tracks.tck")
+    assert 1 < len(found) < 15
+    assert torch.equal(found.offsets, expected.offsets)
+    assert torch.equal(found.points, expected.points.float().double())  # the file is float32
+    assert b"method: iFOD1" in Path("tracks.tck").read_bytes()
 
 
 def test_a_report_is_one_page(folder, capsys):
@@ -188,7 +224,7 @@ FSL = ("--bvals", "dwi.bval", "--bvecs", "dwi.bvec")
         # seeds
         (
             swapped(TRACK, "seeds.nii.gz", "far.txt"),
-            ("far.txt: 1 of 2 seeds are outside the image", "seed 1"),
+            ("far.txt: seed 1 at (300, 0, 0) mm is outside the image", "1 of 2"),
         ),
         (swapped(TRACK, "seeds.nii.gz", "no.nii.gz"), ("no.nii.gz: is zero everywhere",)),
         (swapped(TRACK, "seeds.nii.gz", "short.b"), ("short.b: line 1: 4 values; expected 3",)),
@@ -207,6 +243,13 @@ FSL = ("--bvals", "dwi.bval", "--bvecs", "dwi.bvec")
         ((*TRACK, "--algorithm", "fact"), ("--algorithm", "fact", "sd_stream")),
         ((*TRACK, "--algorithm", "maximum_direction"), ("needs --mask",)),
         ((*TRACK, "--algorithm", "maximum_direction", "--unidirectional"), ("--unidirectional",)),
+        (EUDX, ("eudx needs --mask",)),
+        ((*EUDX, "--exclude", "far.nii.gz"), ("eudx has no",)),
+        ((*TRACK, "--algorithm", "eudx"), ("expected --bvals and --bvecs, or --grad",)),
+        ((*TRACK, "--algorithm", "ifod1", *TENSOR[-2:]), ("gradients are given; ifod1 follows",)),
+        ((*TRACK, "--algorithm", "ifod1", "--method", "rk4"), ("method is rk4; ifod1",)),
+        ((*TRACK, "--algorithm", "ifod1", "--power", "0"), ("power is 0",)),
+        ((*TRACK, "--power", "2"), ("power is 2; sd_stream draws nothing",)),
         (
             (*TRACK, "--algorithm", "maximum_direction", "--mask", "elsewhere.nii.gz"),
             ("elsewhere.nii.gz: lies on another grid",),

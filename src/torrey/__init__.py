@@ -1,6 +1,7 @@
-"""Torrey: differentiable diffusion MRI in PyTorch, from a measured signal to the shape that made it.
+"""Torrey: differentiable diffusion MRI in PyTorch, from microstructure to connectome.
 
-Lengths in µm, times in ms, b-values in s/mm², gradients in mT/m, diffusivities in µm²/ms, signals in µm³.
+Lengths in µm, times in ms, b-values in s/mm², gradients in mT/m, diffusivities in µm²/ms, signals in µm³. In
+`tractography` lengths and positions are in mm, the latter in world RAS+.
 
 Names are imported on first use: PyTorch takes seconds to load, which `torrey --help` should not cost.
 """

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from cyclopts import App, CycloptsError
 
 from .commands.connectome import connectome
+from .commands.dataset import dataset
 from .commands.fod import fod
 from .commands.mesh import mesh_app
 from .commands.reproduce import reproduce
 from .commands.track import track
+from .commands.train import train
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
@@ -36,7 +38,7 @@ def _version() -> str:
 
 app = App(
     name="torrey",
-    help="Differentiable diffusion MRI: from a measured signal to the shape that made it.",
+    help="Differentiable diffusion MRI, from microstructure to connectome.",
     version=_version,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -44,9 +46,11 @@ app = App(
 
 app.command(mesh_app)
 app.command(connectome)
+app.command(dataset)
 app.command(fod)
 app.command(track)
 app.command(reproduce)
+app.command(train)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TorreyError, CycloptsError) as error:
         print(f"torrey: error: {one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt as stop:
-        print(f"torrey: {stop.args[0] if stop.args else 'interrupted, nothing written'}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"torrey: interrupted, {str(interrupt) or 'nothing written'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 

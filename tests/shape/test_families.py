@@ -93,9 +93,9 @@ def test_volumes_are_those_of_closed_forms(family):
         expected = PRISM_VOLUME * relative * float(sample.scale.prod())
         volume = float(tet_volumes(sample.vertices, mesh.tets).sum())
         if family.name == "bend":
-            # bending shears. A layer turned by ω against the next makes each side, 2r sin 15° wide, skew by
-            # rω sin 15°; its diagonal then adds or takes a sixth of that times width and height. The diagonals
-            # of 11 sides run one way, that of the last the other
+            # bending shears. A layer turned by ω against the next makes its sides, 2r sin 15° wide, skew
+            # by rω sin 15°; a diagonal then adds or takes a sixth of that times width and height. Those of
+            # 11 sides run one way, that of the last the other
             turn = p["twist"] / 20
             change = (11 - 1) * 2 * math.sin(math.pi / 12) ** 2 / 6 / 3 * turn
             assert abs(volume / expected - 1) == pytest.approx(change, abs=turn**2)

@@ -305,6 +305,21 @@ def test_roughness_of_an_arc_and_of_a_cone():
     assert float(tube.roughness(cone).square().sum()) == pytest.approx(expected, rel=0.02)
 
 
+def test_the_latent_of_a_tube_is_found_from_its_vertices():
+    """A beaded arc at even speed comes back; uneven speed gives the same curve."""
+    tube = Tube(n_control=11, n_radius=11, n_layers=60)
+    beaded = fitted(tube, arc(8.0, 1.5), lambda s: 1.2 + 0.3 * (6 * s).sin())
+    found = tube.latent_of(tube.vertices(beaded))
+    # chords are shorter than arcs by h²κ²/24, unevenly where the spline is not quite an arc
+    assert torch.allclose(found, beaded, atol=2e-4)
+    slid = fitted(tube, lambda s: torch.stack([0 * s, 0 * s, 5 * (s * s + s) - 5], dim=1), constant(2.0))
+    even = tube.latent_of(tube.vertices(slid))
+    assert tube.gauge(even)[:-3].abs().max() < 1e-6
+    assert float(tube.mesh(even).volume) == pytest.approx(math.pi * 4 * 10, rel=1e-9)
+    with pytest.raises(InputError, match=r"vertices have shape \(9, 3\), expected \(1159, 3\)"):
+        tube.latent_of(torch.zeros(9, 3))
+
+
 def test_initial_is_straight_along_the_extent_or_bent_at_random():
     tube = Tube(n_control=6)
     axis = torch.tensor([0.48, 0.6, 0.64], dtype=torch.float64)

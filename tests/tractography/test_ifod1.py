@@ -22,9 +22,9 @@ from torrey.tractography import (
     random_seeds,
     sample_streamlines,
 )
+from torrey.tractography.interpolation import interpolate
 from torrey.tractography.propagation.compiled import cone_of
 from torrey.tractography.propagation.compiled.philox import philox
-from torrey.tractography.propagation.interpolation import interpolate
 
 VOXEL = (6, 2, 4)
 """Of the synthetic image; the peak is along (0.91, 0, 0.40) and 0.86 high."""

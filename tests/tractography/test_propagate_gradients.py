@@ -5,8 +5,8 @@ import torch
 from fields_of_known_flow import affine_of, along_parabola, parabolas, ptt_fod, straight
 
 from torrey.tractography import DiffusionField, Euler, RungeKutta, SDStream, SHField, propagate
+from torrey.tractography.anisotropy import fractional_anisotropy
 from torrey.tractography.peaks import find_peaks
-from torrey.tractography.propagation.tensor_det import fractional_anisotropy
 
 EXACT = SDStream(sharpen=True)
 METHODS = [Euler(), RungeKutta()]

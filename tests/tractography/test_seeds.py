@@ -173,5 +173,5 @@ def test_seeds_outside_the_image_are_told():
     grid = grid_of(FRAMES["LAS"])
     voxels = torch.tensor([[0.0, 0, 0], [4.4, 5.4, 6.4], [4.6, 0, 0], [0, -0.6, 0]], dtype=torch.float64)
     require_inside(grid.to_world(voxels[:2]), grid)
-    with pytest.raises(InputError, match=r"2 of 4 seeds .* \(first: seed 2, in voxel 4.6 0.0 0.0 of 5×6×7\)"):
+    with pytest.raises(InputError, match=r"seed 2 at .* mm .*, in voxel 4.6 0.0 0.0 of 5×6×7, as 2 of 4 are"):
         require_inside(grid.to_world(voxels), grid)

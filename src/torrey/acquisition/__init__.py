@@ -12,6 +12,7 @@ from .free_waveform import FreeWaveform as FreeWaveform
 from .fsl import read_fsl as read_fsl
 from .fsl import write_fsl as write_fsl
 from .pulseq import read_pulseq as read_pulseq
+from .remidi import remidi_protocol as remidi_protocol
 from .shell import Shell as Shell
 from .shell import shells as shells
 from .tsv import SignalTable as SignalTable

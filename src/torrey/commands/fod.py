@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..errors import InputError
 from ..terminal import Output, counting
-
-if TYPE_CHECKING:
-    from ..tractography import Grid
-    from ..tractography.orientation import GradientTable
+from .gradients import read_gradients
 
 
 def fod(
@@ -20,7 +17,7 @@ def fod(
     output: Output,
     response: Path | None = None,
     response_algorithm: Literal["tournier", "fa"] | None = None,
-    response_voxels: int = 300,
+    response_voxels: int | None = None,
     write_response: Path | None = None,
     bvals: Path | None = None,
     bvecs: Path | None = None,
@@ -46,11 +43,13 @@ def fod(
         most like one peak, over again until they stay (tournier, the default), or those of highest fractional
         anisotropy (fa).
     response_voxels
-        How many of them.
+        How many of them; 300 by default.
     write_response
         Text file to write the estimated response to.
-    bvals, bvecs
-        FSL's gradient files, s/mm² and unit vectors.
+    bvals
+        FSL's b-values, s/mm².
+    bvecs
+        FSL's directions, unit vectors.
     grad
         MRtrix's gradient file (x y z b a row), in place of --bvals and --bvecs.
     mask
@@ -64,19 +63,21 @@ def fod(
     """
     from ..report.files import check_output_file
 
-    if response is not None and (response_algorithm is not None or write_response is not None):
-        raise InputError("--response is given; expected no --response-algorithm and no --write-response")
+    if response is not None and (response_algorithm, response_voxels, write_response) != (None, None, None):
+        raise InputError(
+            "--response is given; expected no --response-algorithm, --response-voxels and --write-response"
+        )
     if response is None and mask is None:
         raise InputError("expected --response, or a --mask to estimate one in")
     inputs = (dwi, response, bvals, bvecs, grad, mask, directions)
     check_output_file(output, kinds=(".nii", ".nii.gz"), inputs=inputs)
     if write_response is not None:
-        check_output_file(write_response, kinds=(".txt",), inputs=inputs)
+        check_output_file(write_response, kinds=(".txt",), inputs=(*inputs, output))
     from ..text_files import naming
     from ..tractography import orientation
 
     signals, grid = orientation.read_image(dwi, n_dimensions=4)
-    table = _gradients(bvals, bvecs, grad, grid)
+    table = read_gradients(bvals, bvecs, grad, grid)
     with naming(dwi):
         table.require_volumes(signals.shape[3])
     chosen = signals.isfinite().all(-1)
@@ -87,7 +88,9 @@ def fod(
         kernel = orientation.read_response(response)
     else:
         kinds = {"tournier": orientation.SinglePeak, "fa": orientation.HighestAnisotropy}
-        algorithm = kinds[response_algorithm or "tournier"](n_voxels=response_voxels)
+        algorithm = kinds[response_algorithm or "tournier"](
+            n_voxels=300 if response_voxels is None else response_voxels
+        )
         kernel, _ = orientation.estimate_response(
             signals,
             table,
@@ -115,13 +118,3 @@ def fod(
         )
     orientation.write_image(output, coefficients, grid)
     print(f"{output}: {coefficients.shape[3]} coefficients in each of {n_voxels} voxels")
-
-
-def _gradients(bvals: Path | None, bvecs: Path | None, grad: Path | None, grid: Grid) -> GradientTable:
-    from ..tractography.orientation import read_fsl_gradients, read_mrtrix_gradients
-
-    if grad is not None and bvals is None and bvecs is None:
-        return read_mrtrix_gradients(grad)
-    if grad is None and bvals is not None and bvecs is not None:
-        return read_fsl_gradients(bvals, bvecs, grid=grid)
-    raise InputError("gradients: expected --bvals and --bvecs, or --grad")

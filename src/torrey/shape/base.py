@@ -42,6 +42,10 @@ class AbstractShape(ABC):
         """Return the vertices (V, 3), µm, of `latent` (P,), differentiable."""
 
     @abstractmethod
+    def latent_of(self, vertices: Tensor) -> Tensor:
+        """Return the latent (P,) of the shape nearest to `vertices` (V, 3), µm, in the order of its mesh."""
+
+    @abstractmethod
     def fold_margin(self, latent: Tensor) -> float:
         """Return a number that is positive while the shape does not fold."""
 

@@ -78,6 +78,11 @@ class Posed(AbstractShape):
         inner, rotation = self.split(latent)
         return self.model.vertices(inner) @ rotation.T
 
+    def latent_of(self, vertices: Tensor) -> Tensor:
+        """Return the latent (P + 3,) of `vertices` (V, 3), µm, taken to be in canonical pose."""
+        inner = self.model.latent_of(vertices)
+        return torch.cat([inner, inner.new_zeros(3)])
+
     def with_rotation(self, inner: Tensor, rotation: Tensor) -> Tensor:
         """Return the latent (P + 3,) of the model's `inner` (P,) turned by `rotation` (3, 3)."""
         return torch.cat([inner, vector_of(rotation).to(inner)])

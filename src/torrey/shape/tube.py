@@ -152,6 +152,29 @@ class Tube(AbstractShape):
         spokes = section[:, 0, None] * first[:, None] + section[:, 1, None] * second[:, None]
         return _with_vanishing_mean_error(centre[:, None] + radius[:, None, None] * spokes).reshape(-1, 3)
 
+    def latent_of(self, vertices: Tensor) -> Tensor:
+        """Return the latent (P,) of the tube through `vertices` (V, 3), µm, in the order of its mesh.
+
+        Splines are fitted to the centre and the mean radius of each section, with the length of the
+        centreline as the parameter.
+        """
+        points = self._section[0]
+        expected = (self.n_layers + 1) * len(points), 3
+        if vertices.shape != expected:
+            raise InputError(f"Tube: vertices have shape {tuple(vertices.shape)}, expected {expected}")
+        sections = vertices.detach().double().view(self.n_layers + 1, -1)
+        layers = torch.eye(len(sections), dtype=sections.dtype)[..., None]
+        smooth = torch.linalg.solve(_with_vanishing_mean_error(layers)[..., 0], sections)
+        smooth = smooth.view(self.n_layers + 1, -1, 3)
+        centre = smooth.mean(1)
+        squares = (smooth - centre[:, None]).square().sum(2).mean(1)
+        log_radius = (squares / points.square().sum(1).mean()).log() / 2
+        along = torch.cat([centre.new_zeros(1), centre.diff(dim=0).norm(dim=1).cumsum(0)])
+        s = along / along[-1]
+        control = torch.linalg.lstsq(spline_matrix(self.n_control, s), centre).solution
+        radial = torch.linalg.lstsq(spline_matrix(self.n_radius, s), log_radius[:, None]).solution
+        return torch.cat([control.ravel(), radial.ravel()])
+
     def fold_margin(self, latent: Tensor) -> float:
         """Return min(1 − r κ) along the curve, κ its curvature.
 

@@ -16,25 +16,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array, csc_array, eye_array
+from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..errors import InputError
-from ..mesh import TetMesh, tet_volumes
-from ..mesh.quality import edge_lengths, edges
-from .base import AbstractShape, Extent
+from ..mesh.quality import edge_lengths
+from .base import Extent
 from .frame import any_normal
-
-_NEAR_FOLD = 0.5
-"""Volume of a tet over its usual one below which the barrier against folding rises."""
+from .graph import graph_laplacian
+from .template import TemplateShape
 
 _START_BEND = 0.2
 """Standard deviation of the sideways offset of a random start, over the length."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Vertices(AbstractShape):
+class Vertices(TemplateShape):
     """A template whose vertices all move: vertices = template + (I + αL)⁻¹u.
 
     The latent u (3V,), µm, holds x y z of each vertex; zero is the template. The baseline of vertex-wise
@@ -56,19 +54,12 @@ class Vertices(AbstractShape):
 
     start_margin: ClassVar[float] = 0.5
 
-    template: TetMesh
     smoothing: float = 16.0
 
     def __post_init__(self) -> None:
         if not (self.smoothing > 0 and math.isfinite(self.smoothing)):
             raise InputError(f"Vertices: smoothing is {self.smoothing}, expected a positive number")
-        volumes = self._template_volumes
-        if bool((volumes <= 0).any()):
-            tet = int(volumes.argmin())
-            raise InputError(
-                f"Vertices: tet {tet} of the template has the volume "
-                f"{float(volumes[tet]):.3g} µm³, expected positive"
-            )
+        super().__post_init__()
         # built here because a table cannot be made inside a function transform that first asks for it
         _ = self._solve, self._mean_edge
 
@@ -76,19 +67,6 @@ class Vertices(AbstractShape):
     def n_latent(self) -> int:
         """Number of parameters P = 3V."""
         return 3 * self.template.n_vertices
-
-    @property
-    def tets(self) -> Tensor:
-        """Connectivity (T, 4), that of the template."""
-        return self.template.tets
-
-    @cached_property
-    def _rest(self) -> Tensor:
-        return self.template.vertices.detach().double()
-
-    @cached_property
-    def _template_volumes(self) -> Tensor:
-        return tet_volumes(self._rest, self.template.tets)
 
     @cached_property
     def _mean_edge(self) -> float:
@@ -98,7 +76,7 @@ class Vertices(AbstractShape):
     def _matrix(self) -> csc_array:
         """I + αL."""
         return csc_array(
-            eye_array(self.template.n_vertices) + self.smoothing * _graph_laplacian(self.template)
+            eye_array(self.template.n_vertices) + self.smoothing * graph_laplacian(self.template)
         )
 
     @cached_property
@@ -110,8 +88,7 @@ class Vertices(AbstractShape):
 
     def displacement(self, latent: Tensor) -> Tensor:
         """Return w = (I + αL)⁻¹u (V, 3), µm, of `latent` u (3V,), differentiable."""
-        if latent.shape != (self.n_latent,):
-            raise InputError(f"Vertices: latent has shape {tuple(latent.shape)}, expected ({self.n_latent},)")
+        self._check(latent)
         return _Solve.apply(latent.view(-1, 3), self._solve)  # type: ignore[no-any-return]
 
     def vertices(self, latent: Tensor) -> Tensor:
@@ -147,11 +124,6 @@ class Vertices(AbstractShape):
             moved = moved + weights @ offset @ sideways
         return self.latent_of(moved)
 
-    def fold_margin(self, latent: Tensor) -> float:
-        """Return the smallest volume of a tet over that in the template, relative to that of the whole."""
-        ratios, whole = self._volume_ratios(latent.detach())
-        return float(ratios.min() / whole) if float(whole) > 0 else float(ratios.min())
-
     def gauge(self, latent: Tensor) -> Tensor:
         """Return the mean displacement (3,), µm: signals do not see position."""
         mean: Tensor = self.displacement(latent).mean(0)
@@ -163,17 +135,6 @@ class Vertices(AbstractShape):
         laplacian = (latent.view(-1, 3) - self.displacement(latent)) / self.smoothing
         scaled: Tensor = laplacian.ravel() / (self._mean_edge * self.template.n_vertices**0.5)
         return scaled
-
-    def fold_barrier(self, latent: Tensor) -> Tensor:
-        """Return how far each tet's relative volume has fallen below half of that in the template (T,)."""
-        ratios, whole = self._volume_ratios(latent)
-        lack: Tensor = torch.relu(_NEAR_FOLD - ratios / whole)
-        return lack
-
-    def _volume_ratios(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        volumes = tet_volumes(self.vertices(latent), self.tets)
-        rest = self._template_volumes.to(volumes)
-        return volumes / rest, volumes.sum() / rest.sum()
 
 
 class _Solve(torch.autograd.Function):
@@ -204,16 +165,6 @@ class _Solve(torch.autograd.Function):
         batched = right.movedim(in_dims[0], -1)
         solved = _Solve.apply(batched.reshape(len(batched), -1), solve)
         return solved.view(batched.shape), batched.ndim - 1
-
-
-def _graph_laplacian(mesh: TetMesh) -> csc_array:
-    """Return degree minus adjacency of the edges of `mesh`, (V, V)."""
-    start, end = edges(mesh.tets).cpu().numpy().T
-    ends = np.concatenate([start, end]), np.concatenate([end, start])
-    n = mesh.n_vertices
-    adjacency = coo_array((np.ones(len(ends[0])), ends), shape=(n, n)).tocsc()
-    degree = coo_array((adjacency.sum(1), (np.arange(n), np.arange(n))), shape=(n, n)).tocsc()
-    return csc_array(degree - adjacency)
 
 
 def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .grid import Grid
+from .interpolation import corners
 from .resample import hermite, neighbours, upsample_ratio, upsampled
 from .streamlines import Streamlines
 
@@ -97,18 +98,12 @@ def track_density(
     first = (owners[1:] == owners[:-1]).nonzero()[:, 0]
     begin, along = streamlines.points[first], streamlines.points[first + 1] - streamlines.points[first]
     values = _weights(streamlines, weights)[owners[first]] * along.norm(dim=1) / pieces
-    sizes = torch.tensor(grid.shape, device=begin.device)
     image: Tensor = values.new_zeros(grid.n_voxels)
     for piece in range(pieces):
         middle = begin + (piece + 0.5) / pieces * along
         inside = grid.voxel_of(middle.detach()) >= 0
-        voxels = grid.to_voxels(middle[inside]).clamp(min=0).minimum((sizes - 1).to(middle))
-        low = voxels.detach().floor().long().minimum((sizes - 2).clamp(min=0))
-        part = voxels - low
-        for corner in torch.cartesian_prod(*[torch.arange(2, device=begin.device)] * 3):
-            share = torch.where(corner.bool(), part, 1 - part).prod(dim=1)
-            index = grid.flat((low + corner).minimum(sizes - 1))
-            image = image.index_add(0, index, share * values[inside])
+        voxels, shares = corners(grid, middle[inside])
+        image = image.index_add(0, voxels.flatten(), (shares * values[inside, None]).flatten())
     return image.reshape(grid.shape)
 
 

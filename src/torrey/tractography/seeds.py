@@ -90,13 +90,15 @@ def read_seeds(path: PathLike) -> Tensor:
 
 def require_inside(seeds: Tensor, grid: Grid) -> None:
     """Raise an `InputError` where a seed (S, 3), in mm, is outside the image."""
+    seeds = seeds.detach().double()
     outside = (grid.voxel_of(seeds) < 0).nonzero()[:, 0]
     if len(outside):
         first = int(outside[0])
-        x, y, z = grid.to_voxels(seeds[first]).tolist()
+        place = ", ".join(f"{x:g}" for x in seeds[first].tolist())
+        voxel = " ".join(f"{i:.1f}" for i in grid.to_voxels(seeds[first]).tolist())
         raise InputError(
-            f"{len(outside)} of {len(seeds)} seeds are outside the image (first: seed {first}, in voxel "
-            f"{x:.1f} {y:.1f} {z:.1f} of {'×'.join(map(str, grid.shape))}); are they in mm, world RAS+?"
+            f"seed {first} at ({place}) mm is outside the image, in voxel {voxel} of "
+            f"{'×'.join(map(str, grid.shape))}, as {len(outside)} of {len(seeds)} are; expected world RAS+"
         )
 
 

@@ -9,5 +9,6 @@ from .deformed import BendTwist as BendTwist
 from .deformed import Fans as Fans
 from .draws import Draws as Draws
 from .mixed import Mixed as Mixed
+from .mixed import family_named as family_named
 from .pose import axis_rotations as axis_rotations
 from .sample import ShapeSample as ShapeSample

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...errors import InputError
 from ...mesh import TetMesh
 from .base import AbstractFamily
 from .deformed import AbstractDeformed, Beads, BendTwist, Fans
@@ -36,3 +37,12 @@ class Mixed(AbstractFamily):
                 return family, own[at]
             at -= len(own)
         raise AssertionError("the splits of the members add up to those of the whole")
+
+
+def family_named(name: str) -> AbstractFamily:
+    """Return the family that files and commands call `name`: bend, bead, fan or mixed."""
+    families: tuple[AbstractFamily, ...] = (*Mixed.members, Mixed())
+    for family in families:
+        if family.name == name:
+            return family
+    raise InputError(f"family: {name!r} is unknown; expected {', '.join(each.name for each in families)}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import InputError
+from ..anisotropy import fractional_anisotropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +40,10 @@ class Tensors:
 
     @property
     def fractional_anisotropy(self) -> Tensor:
-        """(...) √(3/2) ‖D − MD‖ / ‖D‖, with derivative zero where D is isotropic or zero.
-
-        Basser and Pierpaoli, J. Magn. Reson. B 111, 209 (1996).
-        """
-        isotropic = self.mean_diffusivity[..., None, None] * torch.eye(3).to(self.diffusivity)
-        ratio = (self.diffusivity - isotropic).square().sum((-2, -1)) * 1.5
-        whole = self.diffusivity.square().sum((-2, -1))
-        ratio = ratio / torch.where(whole > 0, whole, 1.0)
-        # a sum of squares below rounding has a root whose slope is noise
-        positive = ratio > 1e-30
-        return torch.where(positive, torch.where(positive, ratio, 1.0).sqrt(), 0.0)
+        """(...) √(3/2) ‖D − MD‖ / ‖D‖, with derivative zero where D is isotropic or zero."""
+        # entries that mirror each other share the derivative
+        symmetric = 0.5 * (self.diffusivity + self.diffusivity.mT)
+        return fractional_anisotropy(symmetric[..., [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]])
 
     @property
     def principal_direction(self) -> Tensor:

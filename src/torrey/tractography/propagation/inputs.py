@@ -7,19 +7,14 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..fields import DiffusionField, SHField
+from ..seeds import require_inside
 
 
 def checked_seeds(field: SHField | DiffusionField, seeds: Tensor) -> Tensor:
     """Return `seeds` (S, 3), or raise `InputError`: another shape or device, or one outside the image."""
     if seeds.dim() != 2 or seeds.shape[1] != 3:
         raise InputError(f"seeds have shape {tuple(seeds.shape)}; expected (S, 3)")
-    outside = field.grid.voxel_of(seeds.detach().double()) < 0
-    if bool(outside.any()):
-        index = int(outside.nonzero()[0, 0])
-        place = ", ".join(f"{x:g}" for x in seeds[index].tolist())
-        raise InputError(
-            f"seed {index} at ({place}) mm is outside the image; expected it in one of its voxels"
-        )
+    require_inside(seeds, field.grid)
     if seeds.device != field.device:
         raise InputError(f"seeds are on {seeds.device}; expected them on {field.device}, as the field")
     return seeds

@@ -10,10 +10,10 @@ from torch import Tensor
 from ...errors import InputError
 from ..fields import SHField
 from ..grid import Grid
+from ..interpolation import interpolate, support
 from ..peaks import find_peaks
 from ..polynomial import from_harmonics
 from ..regions import Region
-from .interpolation import interpolate, support
 from .rules import Heading
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ..anisotropy import fractional_anisotropy
 from ..fields import DiffusionField
 from ..grid import Grid
+from ..interpolation import interpolate, support
 from ..peaks import direction_pullback
 from ..regions import Region
-from .interpolation import interpolate, support
 from .rules import Heading
 
 # xx, xy, xz, yy, yz, zz as homogeneous polynomials of degree 2 count the mixed ones twice
@@ -72,18 +73,6 @@ class TensorRule:
             fractional_anisotropy(tensors).to(signals.dtype),
             found,
         )
-
-
-def fractional_anisotropy(tensors: Tensor) -> Tensor:
-    """Return the anisotropy (n,) of tensors (n, 6): xx, xy, xz, yy, yz, zz; 0 for a zero tensor."""
-    xx, xy, xz, yy, yz, zz = tensors.unbind(-1)
-    mean = (xx + yy + zz) / 3
-    off = 2 * (xy**2 + xz**2 + yz**2)
-    total = xx**2 + yy**2 + zz**2 + off
-    spread = (xx - mean) ** 2 + (yy - mean) ** 2 + (zz - mean) ** 2 + off
-    usable = (total > 0) & (spread > 0)
-    ratio = torch.where(usable, spread, 1.0) / torch.where(usable, total, 1.0)
-    return torch.where(usable, (1.5 * ratio).sqrt(), 0.0)
 
 
 def principal_axes(tensors: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from .grow import Grown, in_blocks, shifted, turn_round
+from .grow import Grown, append, in_blocks, shifted, turn_round
 from .image import PolynomialImage, interpolate
 from .peak import Vector, tangent_frame, unit
 from .philox import fraction, philox
@@ -212,16 +212,9 @@ def _draw_half(
         if not found:
             return count, visited, False
         p = shifted(p, drawing.step, d)
-        admitted, excluded, visited_then = judge(regions, p[0], p[1], p[2], visited)
-        if not admitted:
-            return count, visited, False
-        line[count, 0], line[count, 1], line[count, 2] = p
-        count += 1
-        if excluded:
-            return count, visited, True
-        visited = visited_then
-        if count >= drawing.most_points:
-            return count, visited, False
+        goes_on, count, visited, rejected = append(regions, p, visited, line, count, drawing.most_points)
+        if not goes_on:
+            return count, visited, rejected
 
 
 @kernel

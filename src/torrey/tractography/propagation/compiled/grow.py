@@ -153,6 +153,23 @@ def _rk4(
 
 
 @kernel
+def append(
+    regions: Regions, p: Vector, visited: int, line: np.ndarray, count: int, most_points: int
+) -> tuple[bool, int, int, bool]:
+    """Append `p` to `line`; return whether that goes on, its new count, visits, and whether to reject it.
+
+    A point that the mask does not admit is left out.
+    """
+    admitted, excluded, visited_then = judge(regions, p[0], p[1], p[2], visited)
+    if not admitted:
+        return False, count, visited, False
+    line[count, 0], line[count, 1], line[count, 2] = p
+    if excluded:
+        return False, count + 1, visited, True
+    return count + 1 < most_points, count + 1, visited_then, False
+
+
+@kernel
 def _grow_half(
     image: PolynomialImage,
     regions: Regions,
@@ -172,16 +189,9 @@ def _grow_half(
             went, p, d = _euler(image, settings, p, d, scratch)
         if not went:
             return count, visited, False
-        admitted, excluded, visited_then = judge(regions, p[0], p[1], p[2], visited)
-        if not admitted:
-            return count, visited, False
-        line[count, 0], line[count, 1], line[count, 2] = p
-        count += 1
-        if excluded:
-            return count, visited, True
-        visited = visited_then
-        if count >= settings.most_points:
-            return count, visited, False
+        goes_on, count, visited, rejected = append(regions, p, visited, line, count, settings.most_points)
+        if not goes_on:
+            return count, visited, rejected
 
 
 @kernel

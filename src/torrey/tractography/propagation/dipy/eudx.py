@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from ....errors import InputError
 from ...fields import PeakField
 from ...grid import Grid
+from ...interpolation import combined
 from ..rules import Heading
 
 
@@ -113,8 +114,4 @@ class NeighbourRule:
         last = torch.tensor(self.grid.shape, device=points.device)[:, None] - 1
         index = torch.minimum(both.clamp_min(0), last)
         weight = torch.stack([1 - upper, upper], -1) * (index == both)
-        wx, wy, wz = weight.unbind(1)
-        weights = (wx[:, :, None] * wy[:, None, :])[..., None] * wz[:, None, None, :]
-        ix, iy, iz = index.unbind(1)
-        rows = (ix[:, :, None] * self.grid.shape[1] + iy[:, None, :])[..., None] * self.grid.shape[2]
-        return (rows + iz[:, None, None, :]).flatten(1), weights.flatten(1)
+        return combined(self.grid, index, weight)

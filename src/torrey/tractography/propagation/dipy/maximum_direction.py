@@ -14,7 +14,7 @@ from ....errors import InputError
 from ...fields import SHField
 from ...grid import Grid
 from ...harmonics import harmonics
-from ..interpolation import interpolate
+from ...interpolation import interpolate
 from ..rules import Heading
 from .hemisphere import default_hemisphere
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....errors import InputError
 from ...grid import Grid
-from ..interpolation import interpolate
+from ...interpolation import interpolate
 from .maximum_direction import within
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..grid import Grid
-from ..regions import Region
+from .grid import Grid
+from .regions import Region
 
 
 def corners(grid: Grid, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,10 +20,13 @@ def corners(grid: Grid, points: Tensor) -> tuple[Tensor, Tensor]:
     base = torch.minimum(voxels.detach().long(), (sizes - 2).clamp_min(0))
     beyond = torch.minimum(base + 1, sizes - 1)
     upper = voxels - base
-    index = torch.stack([base, beyond], -1)  # (n, 3, 2)
-    weight = torch.stack([1 - upper, upper], -1)
-    nx, ny, nz = (index[:, axis] for axis in range(3))
-    wx, wy, wz = (weight[:, axis] for axis in range(3))
+    return combined(grid, torch.stack([base, beyond], -1), torch.stack([1 - upper, upper], -1))
+
+
+def combined(grid: Grid, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the flat indices and weights (n, 8) of corners that have two of each (n, 3, 2) along an axis."""
+    nx, ny, nz = index.unbind(1)
+    wx, wy, wz = weight.unbind(1)
     rows = (nx[:, :, None] * grid.shape[1] + ny[:, None, :])[..., None] * grid.shape[2] + nz[:, None, None, :]
     weights = (wx[:, :, None] * wy[:, None, :])[..., None] * wz[:, None, None, :]
     return rows.flatten(1), weights.flatten(1)

@@ -1,0 +1,3 @@
+"""`Sweep`, the learned model of axons: channels along the axis, and a linear map to them."""
+
+from .sweep import Sweep as Sweep
