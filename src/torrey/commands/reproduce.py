@@ -71,9 +71,7 @@ def reproduce(
                     records = run_tasks(fit_shape, specs, store, executor, progress=progress)
                 except KeyboardInterrupt as stop:
                     done = sum(store.has(task_key(spec)) for spec in specs)
-                    message = (
-                        f"interrupted; {output} holds {done} of {len(specs)} fits, run it again to go on"
-                    )
+                    message = f"{output} holds {done} of {len(specs)} fits; the same command goes on"
                     raise KeyboardInterrupt(message) from stop
             # with those of the other setting, where an earlier run made them
             keys = [task_key(spec) for spec in chosen.specs(scale, list(chosen.setting))]

@@ -1,4 +1,4 @@
-"""Figures of an experiment as SVG, in the paper's forms: bars, lines with error bars, curves of convergence."""
+"""Figures of an experiment as SVG: means with error bars, lines over what varies, curves of convergence."""
 
 from __future__ import annotations
 

@@ -55,11 +55,15 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a shape is found: the shape model or baseline, how it is fitted, and what tables call it."""
+    """How a shape is found: the shape model or baseline, how it is fitted, and what tables call it.
+
+    `trained_on`: a learned model knows the shapes of the family at hand, or of all families ("mixed").
+    """
 
     label: str
     model: Model
     optimiser: Literal["lm", "adam"] = "lm"
+    trained_on: Literal["family", "mixed"] = "family"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,7 @@ class Recipe:
                     "method": name,
                     "model": method.model,
                     "optimiser": method.optimiser,
+                    "trained_on": method.trained_on,
                     "setting": setting,
                     **asdict(self.setting[setting]),  # type: ignore[index]
                     "protocol": protocol,

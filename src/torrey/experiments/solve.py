@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
 from ..inverse import Adam, LevenbergMarquardt, Reconstruction, reconstruct
 from ..mesh import TetMesh
-from ..shape import AbstractShape, Tube
+from ..shape import AbstractShape, Posed, Tube, pretrained
 from .baselines import descend_in_vertices, fit_cylinder
 from .problem import Problem
 from .task import Spec, task_seed
@@ -39,13 +38,7 @@ class Solution:
 
 
 def solve(problem: Problem, spec: Spec) -> Solution:
-    """Return what the method of `spec` makes of `problem`.
-
-    Raises
-    ------
-    InputError
-        When there is no such model.
-    """
+    """Return what the method of `spec` makes of `problem`."""
     adam = Adam(max_iterations=spec["iterations"])
     generator = torch.Generator().manual_seed(task_seed(spec))
     given: dict[str, Any] = {"sigma": problem.sigma, "n_starts": spec["starts"], "generator": generator}
@@ -81,4 +74,6 @@ def _shape_model(spec: Spec, *, pose_known: bool) -> AbstractShape:
     if spec["model"] == "tube":
         # its centreline has any direction
         return Tube()
-    raise InputError(f"model: {spec['model']} has no weights for {spec['family']} in this version")
+    family = spec["family"] if spec["trained_on"] == "family" else "mixed"
+    model = pretrained(spec["model"], family)
+    return model if pose_known else Posed(model)
