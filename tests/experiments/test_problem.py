@@ -23,6 +23,7 @@ SPEC = {
     "layers": 4,
     "seed": 0,
     "repeat": 0,
+    "curves": True,
     "starts": 1,
     "iterations": 2,
 }
@@ -83,6 +84,11 @@ def test_what_a_fit_returns():
     outcome = fit_shape(SPEC)
     assert set(outcome.values) == {"d_prime", "d_prime_vertices", "misfit", "volume_error"}
     assert outcome.arrays["vertices"].shape == (5 * 15, 3)
-    assert len(outcome.arrays["curve_misfit"]) == 2
+    curves = {name: outcome.arrays[f"curve_{name}"] for name in ("iteration", "misfit", "d_prime", "volume")}
+    assert {len(curve) for curve in curves.values()} == {2}
+    # every vertex is free
+    assert outcome.arrays["curve_latent"].shape == (2, 3 * 5 * 15)
+    # it starts at the straight prism
+    assert curves["volume"][0] == pytest.approx(float(prism().volume))
     # a bend of 0.02 moves the upper end by 0.02·30·6 = 3.6 µm, of which two iterations make up little
     assert 0.05 < outcome.values["d_prime"] < 1.0

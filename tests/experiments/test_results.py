@@ -5,8 +5,8 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-
 from test_recipe import TEXT, recipe_of
+
 from torrey.experiments.figures import figures_of
 from torrey.experiments.recipe import read_recipe, shipped_recipe
 from torrey.experiments.results import write_results
@@ -28,7 +28,11 @@ def bent(tmp_path):
     with TaskStore(tmp_path / "store", {}) as store:
         for spec in recipe.specs("minutes", ["paper", "honest"]):
             values = {"d_prime": d_prime(spec), "d_prime_vertices": 1.0, "misfit": 0.01, "volume_error": 0.0}
-            store.add(spec, Outcome(values, {"curve_misfit": np.geomspace(1, 0.01, 5)}), seconds=2.0)
+            store.add(
+                spec,
+                Outcome(values, {"curve_iteration": np.arange(5), "curve_misfit": np.geomspace(1, 0.01, 5)}),
+                seconds=2.0,
+            )
         keys = [task_key(spec) for spec in recipe.specs("minutes", ["paper", "honest"])]
         store.add_failure(store.record(keys[-1]).spec, "no, <never>", seconds=1.0)
         yield recipe, [store.record(key) for key in keys], store

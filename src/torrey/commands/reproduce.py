@@ -94,8 +94,8 @@ def _executor(workers: int | None, scheduler: str | None, output: Path) -> Execu
     if scheduler is None:
         return LocalProcesses(workers)
     if scheduler == "slurm":
-        jobs = {} if workers is None else {"n_jobs": workers}
-        return SubmititJobs(output / "jobs", **jobs)
+        logs = output / "jobs"
+        return SubmititJobs(logs) if workers is None else SubmititJobs(logs, n_jobs=workers)
     if workers is not None:
         raise InputError("workers: those of a Dask scheduler are its own; expected no --workers")
     return dask_executor(scheduler)

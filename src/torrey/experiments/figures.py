@@ -63,7 +63,8 @@ def figures_of(recipe: Recipe, records: Sequence[Record], store: TaskStore) -> l
 def _points(recipe: Recipe, records: Sequence[Record], measure: str, title: str) -> str:
     """Return means with standard deviations: of families along x, or along `vary` with lines between."""
     axis = recipe.vary
-    places = list(grouped(records, "family")) if axis is None else list(axis.values)
+    families = [family for (family,) in grouped(records, "family")]
+    places: Sequence[object] = families if axis is None else axis.values
     at = _places(axis, len(places))
     lines = _lines(recipe, records)
     spreads = {
@@ -75,7 +76,7 @@ def _points(recipe: Recipe, records: Sequence[Record], measure: str, title: str)
     every = [*spreads.values()]
     y = log_scale([s.mean for s in every] + [s.mean + s.sd for s in every], BOTTOM, TOP)
     x = Scale(at[0] - 0.5, at[-1] + 0.5, LEFT, RIGHT) if _is_named(axis) else linear_scale(at, LEFT, RIGHT)
-    texts = [place[0] if axis is None else value_text(place) for place in places]  # type: ignore[index, arg-type]
+    texts = families if axis is None else [value_text(value) for value in axis.values]
     body = _frame(x, y, at, texts, x_label="" if axis is None else axis.label, y_label=MEASURES[measure])
     for n, label in enumerate(lines):
         colour = COLOURS[n % len(COLOURS)]
@@ -109,8 +110,8 @@ def _curves(recipe: Recipe, name: str, records: Sequence[Record], store: TaskSto
         if not have:
             continue
         values = np.concatenate([curve.ravel() for _, curve in have])
-        longest = max(len(curve) for _, curve in have)
-        x = Scale(0.0, max(longest - 1.0, 1.0), LEFT, RIGHT)
+        last = max(float(arrays[record.key]["curve_iteration"][-1]) for record, _ in have)
+        x = Scale(0.0, max(last, 1.0), LEFT, RIGHT)
         # latents have either sign
         scale: Callable[..., Scale] = linear_scale if kind in ("latent", "volume") else log_scale
         y = scale(values, BOTTOM, TOP)
@@ -119,7 +120,8 @@ def _curves(recipe: Recipe, name: str, records: Sequence[Record], store: TaskSto
         for record, curve in have:
             colour = COLOURS[labels.index(recipe.method[record.spec["method"]].label) % len(COLOURS)]
             for row in np.atleast_2d(curve.T):
-                body += line(x(np.arange(len(row))), y(row), colour=colour, opacity=0.8)
+                at = x(arrays[record.key]["curve_iteration"])
+                body += line(at, y(row), colour=colour, opacity=0.8)
         caption = f"{recipe.title}: {y_label} over the iterations, {name.replace('_', ' setting, ')}"
         figures.append(Figure(f"{name}_{kind}", caption, _standing_alone(body, labels, caption)))
     return figures
@@ -138,7 +140,7 @@ def _is_named(axis: Axis | None) -> bool:
 
 def _is_at(record: Record, axis: Axis | None, place: object) -> bool:
     if axis is None:
-        return (record.spec["family"],) == place
+        return bool(record.spec["family"] == place)
     return _value(record.spec["point"][axis.name]) == place
 
 

@@ -26,7 +26,7 @@ PUBLISHED_SOLVER = MatrixFormalism(length_scale=1.0)
 FINER_SOLVER = MatrixFormalism(order=2, length_scale=1.0)
 """The same modes by second-order elements, on tets of half the size."""
 
-_OF_THE_METHOD = ("method", "model", "optimiser", "trained_on", "starts", "iterations")
+_OF_THE_METHOD = ("method", "model", "optimiser", "trained_on", "curves", "starts", "iterations")
 
 
 @dataclass(frozen=True, eq=False)

@@ -208,6 +208,7 @@ class Recipe:
                     "layers": self.layers,
                     "seed": self.seed,
                     "repeat": repeat,
+                    "curves": self.figure == "curves",
                     "starts": size.starts,
                     "iterations": size.iterations,
                 }

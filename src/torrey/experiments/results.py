@@ -27,7 +27,7 @@ PAGE = (
 
 
 def write_results(folder: Path, recipe: Recipe, records: Sequence[Record], store: TaskStore) -> list[Path]:
-    """Write the table, its details, the raw results, an SVG for each figure and report.html; return the paths.
+    """Write table, details, raw results, an SVG for each figure and report.html; return their paths.
 
     Raises
     ------

@@ -78,7 +78,9 @@ def succeeded(records: Iterable[Record]) -> list[Record]:
 
 
 def main_table(recipe: Recipe, records: Sequence[Record]) -> Table:
-    """Return the table in the paper's form: a row for each method and setting, a column for each family or value.
+    """Return the table in the paper's form: a row for each method and setting, a column for each family.
+
+    Where something varies, its values are the columns.
 
     A cell is mean ± standard deviation of d′, µm, and of how many; published values are the last rows.
     """
@@ -127,10 +129,8 @@ def raw_table(recipe: Recipe, records: Sequence[Record]) -> Table:
         sample = "" if spec["sample"] is None else str(spec["sample"])
         values = [f"{record.values[name]:.8g}" if name in record.values else "" for name in MEASURES]
         at = [value_text(_hashable(spec["point"][name])) for name in axes]
-        rows.append(
-            (record.key, spec["family"], sample, *at, spec["setting"], spec["method"], str(spec["repeat"]))
-            + (f"{record.seconds:.3f}", *values, record.error or "")
-        )
+        what = (record.key, spec["family"], sample, *at, spec["setting"], spec["method"], str(spec["repeat"]))
+        rows.append((*what, f"{record.seconds:.3f}", *values, record.error or ""))
     return Table(columns, tuple(rows))
 
 
