@@ -51,6 +51,7 @@ ROOMS = {
         "report",
         "run_settings",
         "terminal",
+        "experiments",
         "commands",
     },
 }

@@ -13,6 +13,7 @@ from .commands.connectome import connectome
 from .commands.dataset import dataset
 from .commands.fod import fod
 from .commands.mesh import mesh_app
+from .commands.reproduce import reproduce
 from .commands.track import track
 from .commands.train import train
 from .errors import FileError, InputError, TorreyError
@@ -48,6 +49,7 @@ app.command(connectome)
 app.command(dataset)
 app.command(fod)
 app.command(track)
+app.command(reproduce)
 app.command(train)
 
 

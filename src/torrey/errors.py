@@ -26,6 +26,10 @@ class ConvergenceError(TorreyError, RuntimeError):
     """An iterative method did not reach the tolerance it was asked for."""
 
 
+class TaskError(TorreyError, RuntimeError):
+    """Tasks of an experiment failed; the message counts them and gives the first."""
+
+
 class MissingLibraryError(TorreyError, ImportError):
     """An optional library is needed; the message names the extra that installs it."""
 

@@ -1,7 +1,7 @@
 """Where tasks run: executors of `concurrent.futures` for processes of this machine, Dask and Slurm.
 
-A task whose worker died raises `concurrent.futures.BrokenExecutor`; the executor is whole again by then, so that the
-task can be submitted once more.
+A task whose worker died raises `concurrent.futures.BrokenExecutor`; the executor is whole again by then, so
+that the task can be submitted once more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import InputError, MissingLibraryError
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""A fit's matrices are small: on shared cores, threads that wait for each other cost several times as much."""
+"""A fit's matrices are small: on shared cores, threads that wait for each other cost several times more."""
 
 SECONDS_TO_ANSWER = 5.0
 """How long a Dask scheduler may take to answer."""
@@ -38,8 +38,8 @@ def available_cores() -> int:
 class LocalProcesses(Executor):
     """Processes of this machine, each with one thread of BLAS; one that dies is replaced.
 
-    `concurrent.futures.ProcessPoolExecutor` gives up all that is submitted when a worker dies, and does not say on
-    which task. Here each worker has its own pipe, on which the death is heard at once.
+    `concurrent.futures.ProcessPoolExecutor` gives up all that is submitted when a worker dies, and does not
+    say on which task. Here each worker has its own pipe, on which the death is heard at once.
 
     Parameters
     ----------
@@ -191,8 +191,8 @@ def dask_executor(address: str, *, timeout: float = SECONDS_TO_ANSWER) -> Execut
         client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"scheduler: {address} does not answer in {timeout:g} s; expected the address of a Dask scheduler, "
-            "such as tcp://10.0.0.1:8786"
+            f"scheduler: {address} does not answer in {timeout:g} s; "
+            "expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786"
         ) from error
     try:
         client.wait_for_workers(1, timeout=timeout)

@@ -16,7 +16,7 @@ _SECONDS_BETWEEN_REPORTS = 0.25
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is: tasks in all, ended before it began, done and failed now, in work, and seconds since."""
+    """How far a run is: tasks in all, done before it, done and failed by it, in work, and seconds since."""
 
     total: int
     before: int
@@ -46,11 +46,11 @@ def run_tasks(
     retries: int = 3,
     progress: Callable[[Status], None] | None = None,
 ) -> list[Record]:
-    """Compute `function` of those `specs` that `store` lacks, and return how all of them ended, in their order.
+    """Compute `function` of those `specs` that `store` lacks; return how all of them ended, in their order.
 
-    A task that raises is kept as failed with its message, and tried again by the next run. A task whose worker
-    died is tried again at once. An interrupt ends the workers and leaves the store whole: the next run goes on from
-    there, to the same results, as a task depends on its spec alone.
+    A task that raises is kept as failed with its message, and tried again by the next run. A task whose
+    worker died is tried again at once. An interrupt ends the workers and leaves the store whole: the next run
+    goes on from there, to the same results, as a task depends on its spec alone.
 
     Parameters
     ----------

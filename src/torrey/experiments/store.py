@@ -5,8 +5,8 @@ results.jsonl     a line for each task that ended, appended and flushed to the d
 arrays/KEY.safetensors
                   its arrays, written whole before the line
 
-A line that a kill cut short is dropped when the folder is opened again. Where a task has several lines, after a
-failure, the last one holds.
+A line that a kill cut short is dropped when the folder is opened again. Where a task has several lines, after
+a failure, the last one holds.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class TaskStore(AbstractContextManager["TaskStore"]):
     Raises
     ------
     FileError
-        When the folder holds something else, another recipe, another version's results or a damaged file, is in
-        use, or cannot be written.
+        When the folder holds something else, another recipe, another version's results or a damaged file, is
+        in use, or cannot be written.
     """
 
     def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -156,7 +156,8 @@ class TaskStore(AbstractContextManager["TaskStore"]):
         for name, value in mine.items():
             if theirs[name] != value:
                 raise FileError(
-                    f"{path}: {name} is {theirs[name]!r}, expected {value!r}; take another folder, or delete it"
+                    f"{path}: {name} is {theirs[name]!r}, expected {value!r}; "
+                    "take another folder, or delete it"
                 )
         difference = next(_differences(of_recipe, recipe), None)
         if difference is not None:

@@ -18,8 +18,8 @@ from .measurement import Measurement
 from .objective import PenalisedPrediction, penalised_least_squares, prior
 from .stages import FEW, Stage
 
-Report = Callable[[str, int, float], None]
-"""Called with stage, iteration and misfit over S(0) of every accepted iterate."""
+Report = Callable[[str, int, float, AbstractShape, Tensor], None]
+"""Called with stage, iteration, misfit over S(0), shape model and latent of every accepted iterate."""
 
 USUAL_FINE = FineModel(order=2, length_scale=1.2, most_modes=180, floor=1e-4, corrections=3)
 """Second-order elements: 500 nodes put a tube within 2e-4 of the smooth one (`benchmarks/accuracy.py`)."""
@@ -225,9 +225,9 @@ class Fitter:
         """
         reference, iteration = self.measurement.reference, 0
 
-        def note(misfit: float) -> None:
+        def note(misfit: float, at: Tensor) -> None:
             nonlocal iteration
-            self.report(stage, iteration, misfit)
+            self.report(stage, iteration, misfit, model.shape, at)
             iteration += 1
 
         if isinstance(self.optimiser, Adam):
@@ -237,8 +237,8 @@ class Fitter:
                 loss, slope = model.misfit_gradient(x, target)
                 return loss / reference**2, slope / reference**2
 
-            def within_noise(_: Tensor, loss: Tensor) -> bool:
-                note(float(loss) ** 0.5)
+            def within_noise(x: Tensor, loss: Tensor) -> bool:
+                note(float(loss) ** 0.5, x)
                 return float(loss) <= noise
 
             latent, reason = descend(
@@ -248,7 +248,7 @@ class Fitter:
 
         def accept(point: PenalisedPrediction) -> bool:
             misfit = self._rms(point.prediction.predicted - target)
-            note(misfit)
+            note(misfit, point.prediction.latent)
             return misfit < enough * sigma
 
         settings = self.optimiser

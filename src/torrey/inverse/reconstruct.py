@@ -170,8 +170,8 @@ class _Clock:
     def of_start(self, start: int) -> Report:
         """Return what the fit of one start reports to."""
 
-        def report(stage: str, iteration: int, misfit: float) -> None:
-            self.history.append(Iteration(start, stage, iteration, misfit, self.seconds))
+        def report(stage: str, iteration: int, misfit: float, shape: AbstractShape, latent: Tensor) -> None:
+            self.history.append(Iteration(start, stage, iteration, misfit, self.seconds, shape, latent))
             if self._progress is not None:
                 self._progress(self.history[-1])
 

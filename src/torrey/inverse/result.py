@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from ..acquisition import Acquisition
 from ..mesh import TetMesh
+from ..shape import AbstractShape
 from ..signal.tissue import Tissue
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One accepted iterate of one start: `misfit` is the rms of predicted − measured over S(0)."""
+    """One accepted iterate of one start: `misfit` is the rms of predicted − measured over S(0).
+
+    `latent` is that of `shape`, the model of its stage.
+    """
 
     start: int
     stage: str
     iteration: int
     misfit: float
     seconds: float
+    shape: AbstractShape | None = field(default=None, compare=False, repr=False)
+    latent: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

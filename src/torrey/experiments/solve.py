@@ -1,0 +1,102 @@
+"""`solve`: what each method of a recipe makes of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..inverse import Adam, LevenbergMarquardt, Reconstruction, reconstruct
+from ..inverse.metrics import chamfer_up_to_symmetry
+from ..mesh import TetMesh
+from ..shape import AbstractShape, Posed, Tube, pretrained
+from .baselines import descend_in_vertices, fit_cylinder
+from .problem import Problem
+from .task import Spec, task_seed
+
+_MOST_MEASURED = 60
+"""Iterations of which distance and volume are measured, evenly spread."""
+
+_POINTS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a method found.
+
+    Attributes
+    ----------
+    mesh : TetMesh
+        µm.
+    misfit : float
+        Root mean square of predicted − measured over S(0).
+    curves : mapping of str to ndarray
+        Over some iterations of the best start: "iteration" (I,), "misfit" (I,); for experiments that draw them
+        "d_prime" (I,), µm, "volume" (I,), µm³, and "latent" (I, P).
+    """
+
+    mesh: TetMesh
+    misfit: float
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def solve(problem: Problem, spec: Spec) -> Solution:
+    """Return what the method of `spec` makes of `problem`."""
+    adam = Adam(max_iterations=spec["iterations"])
+    generator = torch.Generator().manual_seed(task_seed(spec))
+    given: dict[str, Any] = {"sigma": problem.sigma, "n_starts": spec["starts"], "generator": generator}
+    measured = problem.signal, problem.acquisition, problem.tissue
+    known = spec["pose"] == "known"
+    if spec["model"] == "cylinder":
+        fitted = fit_cylinder(*measured, pose_known=known, **given).reconstruction
+        return _solution(fitted, problem, whole=spec["curves"])
+    if spec["model"] == "vertices":
+        # it has one start, the template
+        fitted = descend_in_vertices(
+            *measured, template=problem.template, optimiser=adam, sigma=problem.sigma
+        )
+        return _solution(fitted, problem, whole=spec["curves"])
+    newton = LevenbergMarquardt(max_iterations=spec["iterations"])
+    fitted = reconstruct(
+        *measured,
+        shape=_shape_model(spec, pose_known=known),
+        optimiser=adam if spec["optimiser"] == "adam" else newton,
+        solver=problem.solver,
+        **given,
+    )
+    return _solution(fitted, problem, whole=spec["curves"])
+
+
+def _solution(result: Reconstruction, problem: Problem, *, whole: bool) -> Solution:
+    """Return what a reconstruction found, with the `whole` of the curves or the misfit's."""
+    best = int(np.argmin(result.start_misfits))
+    # the last ones, where the latent is of the same kind
+    items = [
+        item
+        for item in result.history
+        if item.start == best and item.latent is not None and item.latent.shape == result.latent.shape
+    ]
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(len(items), _MOST_MEASURED)).round().astype(int))
+    items = [items[k] for k in chosen]
+    curves = {"iteration": chosen, "misfit": np.array([item.misfit for item in items])}
+    if whole:
+        meshes = [item.shape.mesh(item.latent) for item in items]  # type: ignore[union-attr, arg-type]
+        curves["d_prime"] = np.array(
+            [chamfer_up_to_symmetry(mesh, problem.mesh, n_points=_POINTS) for mesh in meshes]
+        )
+        curves["volume"] = np.array([float(mesh.volume) for mesh in meshes])
+        curves["latent"] = np.stack([item.latent.numpy() for item in items])  # type: ignore[union-attr]
+    return Solution(result.mesh, result.misfit, curves)
+
+
+def _shape_model(spec: Spec, *, pose_known: bool) -> AbstractShape:
+    """Return the shape model of `spec`, which finds the pose where it is not known."""
+    if spec["model"] == "tube":
+        # its centreline has any direction
+        return Tube()
+    family = spec["family"] if spec["trained_on"] == "family" else "mixed"
+    model = pretrained(spec["model"], family)
+    return model if pose_known else Posed(model)
