@@ -42,6 +42,10 @@ _HURRIED_SHARE = 0.02
 _EXACT = 1e-5
 """Known noise over S(0) that is none: signals are then those of another simulation."""
 
+_FINER, _MOST_FINER = 0.65, 220
+"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact:
+a Jacobian with modes held fixed is so much nearer to the true one that steps go to the end of flat valleys."""
+
 _GLANCE = 120
 """Measurements by which candidates for a start are compared."""
 
@@ -143,7 +147,7 @@ class Fitter:
 
         Defect correction: the answer is the fine model's, every Jacobian the cheap one's.
         """
-        model, fine = self._last_models(stage, finest, latent, noisy=sigma > _NOISY)
+        model, fine = self._last_models(stage, finest, latent, sigma=sigma)
         # first-order descent is run once, as published: it is too slow to be started again
         passes = self.fine.corrections if isinstance(self.optimiser, LevenbergMarquardt) else 1
         cheap, predicted, reason = model.at(latent), fine.predict(latent), ""
@@ -174,21 +178,20 @@ class Fitter:
         return Fit(cheap.latent, predicted, misfit, cost, cheap, fine, self._rms(difference), reason)
 
     def _last_models(
-        self, last: Stage, finest: AbstractShape, latent: Tensor, *, noisy: bool
+        self, last: Stage, finest: AbstractShape, latent: Tensor, *, sigma: float
     ) -> tuple[ForwardModel, ForwardModel]:
         """Return the model to fit with and the fine one that corrects it.
 
         How many modes a length scale takes is a matter of the shape, so both are counted on the cheap mesh.
         """
-        coarser = _NOISY_COARSENING if noisy and self.fine == USUAL_FINE else 1.0
+        coarser = _NOISY_COARSENING if sigma > _NOISY and self.fine == USUAL_FINE else 1.0
         model, fine = self._unresolved(last.shape), self.fine
-        few, many = model.count_resolved(
-            latent,
-            (last.length_scale * coarser, last.most_modes),
-            (fine.length_scale * coarser, fine.most_modes),
-        )
-        # first-order descent is never corrected
-        few = few if isinstance(self.optimiser, LevenbergMarquardt) else many
+        fitted = (last.length_scale * coarser, last.most_modes)
+        if sigma < _EXACT:
+            fitted = (fine.length_scale * _FINER, _MOST_FINER)
+        few, many = model.count_resolved(latent, fitted, (fine.length_scale * coarser, fine.most_modes))
+        if not isinstance(self.optimiser, LevenbergMarquardt):
+            few = many  # first-order descent is never corrected
         return replace(model, n_modes=few), replace(model, shape=finest, n_modes=many)
 
     def _of_stage(self, stage: Stage) -> Fitter:
