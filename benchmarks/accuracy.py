@@ -52,7 +52,7 @@ def spindoctor(report: Report, folder: Path) -> None:
                 basis.modes.n_modes,
                 f"{_exact_error(S, case):.1e}",
                 f"{against_mf:.1e}",
-                f"{truncation_error(basis, case.acquisition):.1e}",
+                f"{truncation_error(basis, case.acquisition, signal):.1e}",
                 f"{seconds:.2f}",
                 widths=widths,
             )

@@ -9,12 +9,13 @@ from ..errors import InputError
 from ..terminal import Output, counting, working
 
 if TYPE_CHECKING:
-    from ..shape import PCA, Autoencoder
+    from ..shape import PCA, Autoencoder, Sweep
+    from ..shape.families import AbstractFamily
     from ..shape.training import Curve, TrainingData
 
 
 def train(
-    kind: Literal["pca", "autoencoder"],
+    kind: Literal["pca", "autoencoder", "sweep"],
     /,
     *,
     family: Literal["bend", "bead", "fan", "mixed"],
@@ -31,7 +32,7 @@ def train(
     Parameters
     ----------
     kind
-        pca or autoencoder.
+        pca, autoencoder or sweep.
     family
         Shapes to learn: bend, bead, fan, or all of them as mixed.
     output
@@ -39,9 +40,10 @@ def train(
     dataset
         Folder of a data set of the family; its shapes are made on the fly by default.
     shapes
-        Train on this many shapes, spread evenly over those of the family; all by default.
+        Train on this many shapes, spread evenly over those of the family; all by default, for a sweep 1200.
     seed
-        Of first weights and of the order of shapes, for an autoencoder. Same seed, same weights.
+        Of first weights and of the order of shapes, for an autoencoder; of the choice of shapes, for a sweep.
+        Same seed, same weights.
     epochs
         Most passes over the shapes, for an autoencoder; 30 by default.
     modes
@@ -55,18 +57,29 @@ def train(
         raise InputError("train: pca has no --epochs, --seed or --resume; it is found in one step")
     if kind == "autoencoder" and modes is not None:
         raise InputError("train: --modes is of pca; an autoencoder has a latent of 16")
+    if kind == "sweep" and (dataset is not None or epochs is not None or modes is not None or resume):
+        raise InputError(
+            "train: sweep has --shapes and --seed only; it makes finer shapes than a data set has"
+        )
     if dataset is not None and shapes is not None:
         raise InputError("train: --shapes says how many to make, expected none with --dataset")
     check_output_file(output, kinds=(".safetensors",), inputs=())
-    from ..shape.training import FAMILIES, generated, model_card, stored, write_curve
+    from ..shape.families import family_named
+    from ..shape.training import generated, model_card, stored, write_curve
     from ..text_files import write_text
 
-    if dataset is not None:
-        data = stored(dataset, FAMILIES[family])
+    model: PCA | Autoencoder | Sweep
+    if kind == "sweep":
+        model, curve = _sweep(family_named(family), shapes, seed)
     else:
-        with counting(f"making shapes of {family}") as progress:
-            data = generated(FAMILIES[family], limit=shapes, progress=progress)
-    model, curve = _pca(data, modes) if kind == "pca" else _autoencoder(data, output, seed, epochs, resume)
+        if dataset is not None:
+            data = stored(dataset, family_named(family))
+        else:
+            with counting(f"making shapes of {family}") as progress:
+                data = generated(family_named(family), limit=shapes, progress=progress)
+        model, curve = (
+            _pca(data, modes) if kind == "pca" else _autoencoder(data, output, seed, epochs, resume)
+        )
     model.save(output)
     write_curve(output.with_suffix(".tsv"), curve)
     write_text(output.with_suffix(".md"), model_card(kind, model.about))
@@ -76,6 +89,16 @@ def train(
         if name.startswith("test")
     )
     print(f"{output}: latent of {model.n_latent}, mean vertex error {tests}")
+
+
+def _sweep(family: AbstractFamily, shapes: int | None, seed: int) -> tuple[Sweep, Curve]:
+    from ..shape.sweep.training import N_SHAPES, train_sweep, with_facts
+
+    with working(f"learning channels of {family.name}"):
+        model = train_sweep(family, seed=seed, n_shapes=N_SHAPES if shapes is None else shapes)
+    with working("measuring its errors"):
+        model = with_facts(model, family)
+    return model, model.about["curve"]
 
 
 def _pca(data: TrainingData, modes: int | None) -> tuple[PCA, Curve]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from scipy.linalg import eigh
 from scipy.sparse import csc_array
 
@@ -18,6 +20,10 @@ from .factorise import factorise
 DENSE_BELOW = 400
 """Nodes up to which a dense eigen-solve is quicker for a few modes; for 130 modes up to twice as many, and so
 on (`benchmarks/scaling.py`)."""
+
+_MOST_OF = 6
+"""Of a mesh that is small enough for a dense solve, from a sixth of its modes on all of them, by divide and
+conquer, are sooner found than a part."""
 
 SPLIT_MULTIPLET = 1e-3
 """Relative distance under which neighbouring eigenvalues are one multiplet, which the cut must not split."""
@@ -62,8 +68,8 @@ class Eigenmodes:
 class Spectrum:
     """The eigenproblem S φ = λ M φ of one mesh, solved as far up as is asked for.
 
-    It is factorised once, and asking for more modes continues the block Lanczos method where it ended (dense
-    for small meshes).
+    It is factorised once, where it must be, and asking for more modes continues the block Lanczos method
+    where it ended. Small meshes are solved densely, and all their modes at once where many are wanted.
 
     Parameters
     ----------
@@ -89,9 +95,22 @@ class Spectrum:
         self._diffusivity = _mean_diffusivity(stiffness, mass) if diffusivity is None else diffusivity
         self._volume = float(mass.sum()) if volume is None else volume
         # a rate well below the order of magnitude of the first non-zero eigenvalue
-        shift = -0.1 * self._diffusivity * math.pi**2 / self._volume ** (2 / 3)
-        self._solve = factorise(csc_array(stiffness - shift * mass))
-        self._lanczos = BlockLanczos(mass, self._solve, shift=shift)
+        self._shift = -0.1 * self._diffusivity * math.pi**2 / self._volume ** (2 / 3)
+
+    @cached_property
+    def _factor(self) -> Callable[[np.ndarray], np.ndarray]:
+        return factorise(csc_array(self._stiffness - self._shift * self._mass))
+
+    def _solve(self, right: np.ndarray) -> np.ndarray:
+        return self._factor(right)
+
+    @cached_property
+    def _lanczos(self) -> BlockLanczos:
+        return BlockLanczos(self._mass, self._solve, shift=self._shift)
+
+    @cached_property
+    def _whole(self) -> _Whole:
+        return _Whole.of(self._stiffness, self._mass)
 
     def lowest(self, *, count: int | None = None, below: float | None = None) -> Eigenmodes:
         """Compute the lowest modes, cut where no multiplet is split.
@@ -124,25 +143,55 @@ class Spectrum:
             if keep is not None:
                 return Eigenmodes(values, vectors, keep, self._stiffness, self._mass, self._solve)
             # what the space has seen of the modes below is sooner right than another guess
-            known = 0 if below is None else self._lanczos.at_least_below(below)
+            known = 0 if below is None else self._known_below(below)
             guess = known if known > wanted else int(1.4 * guess) + 8
 
     def _guess_below(self, below: float) -> int:
-        weyl = _weyl_count(self._volume, below / self._diffusivity)
-        return max(weyl, self._lanczos.at_least_below(below))
+        return max(_weyl_count(self._volume, below / self._diffusivity), self._known_below(below))
+
+    def _known_below(self, below: float) -> int:
+        """Return how many modes are known to lie below, of what was solved before."""
+        solved = vars(self)
+        if "_whole" in solved:
+            return int((self._whole.values < below).sum())
+        return self._lanczos.at_least_below(below) if "_lanczos" in solved else 0
 
     def _pairs(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         n_nodes = int(self._mass.shape[0])
-        if n_nodes <= DENSE_BELOW * (1 + count / 130) or 3 * count > n_nodes:
-            # for many modes all of them, by divide and conquer, are sooner found than a part
-            subset = None if 3 * count > n_nodes else (0, count - 1)
-            values, vectors = eigh(self._stiffness.toarray(), self._mass.toarray(), subset_by_index=subset)
-            values, vectors = values[:count], vectors[:, :count]
+        small = n_nodes <= DENSE_BELOW * (1 + count / 130)
+        if (_MOST_OF if small else 3) * count > n_nodes:
+            values, vectors = self._whole.lowest(count)
+        elif small:
+            S, M = self._stiffness.toarray(), self._mass.toarray()
+            values, vectors = eigh(S, M, subset_by_index=(0, count - 1))
         else:
             values, vectors = self._lanczos.lowest(count)
         if not np.isfinite(values).all():
             raise ConvergenceError("modes: the eigen-solve gave values that are not finite")
         return np.maximum(values, 0.0), np.ascontiguousarray(vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """All `values` (m,) of a dense eigenproblem, and vectors (m, m) of L⁻¹SL⁻ᵀ with M = LLᵀ.
+
+    In torch, whose LAPACK is quicker by a quarter than SciPy's.
+    """
+
+    values: np.ndarray
+    factor: torch.Tensor
+    rotated: torch.Tensor
+
+    @classmethod
+    def of(cls, stiffness: csc_array, mass: csc_array) -> _Whole:
+        S, L = torch.from_numpy(stiffness.toarray()), torch.linalg.cholesky(torch.from_numpy(mass.toarray()))
+        half = torch.linalg.solve_triangular(L, S, upper=False)
+        values, rotated = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+        return cls(values.numpy(), L, rotated)
+
+    def lowest(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        vectors = torch.linalg.solve_triangular(self.factor.mT, self.rotated[:, :count], upper=True)
+        return self.values[:count], vectors.numpy()
 
 
 def lowest_modes(

@@ -63,6 +63,8 @@ class ModalBasis(NamedTuple):
         Values of the reduced operators on the mesh the modes were computed on.
     moments : (3, Z) Tensor
         Pair values of J about the centroid, µm⁴.
+    positions : (nodes, 3) Tensor
+        Of the nodes about the centroid, µm.
     centroid : (3,) Tensor
         Subtracted from positions, µm; signals do not see it.
     """
@@ -72,18 +74,25 @@ class ModalBasis(NamedTuple):
     vectors: Tensor
     model: ReducedModel
     moments: Tensor
+    positions: Tensor
     centroid: Tensor
 
 
-def modal_basis(space: FunctionSpace, modes: Eigenmodes, moments: Tensor, centroid: Tensor) -> ModalBasis:
-    """Reduce the centred first `moments` (3, Z), µm⁴, to the kept modes."""
+def modal_basis(
+    space: FunctionSpace, modes: Eigenmodes, moments: Tensor, positions: Tensor, centroid: Tensor
+) -> ModalBasis:
+    """Reduce the first `moments` (3, Z), µm⁴, of the `positions` (nodes, 3) of nodes to the kept modes.
+
+    Both are about the `centroid` (3,), µm.
+    """
     Phi = modes.vectors[:, : modes.n_modes]
     device = moments.device
     reduced = torch.stack([torch.from_numpy(Phi.T @ (space.matrix(J) @ Phi)) for J in moments])
     start = torch.from_numpy(Phi.T @ modes.mass.sum(1))
     rates = torch.diag(torch.from_numpy(modes.values[: modes.n_modes].copy()))
     model = ReducedModel(rates.to(device), (reduced + reduced.mT).to(device) / 2, start.to(device))
-    return ModalBasis(space, modes, torch.from_numpy(Phi.copy()).to(device), model, moments, centroid)
+    vectors = torch.from_numpy(Phi.copy()).to(device)
+    return ModalBasis(space, modes, vectors, model, moments, positions, centroid)
 
 
 def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: OutOfSpan) -> ReducedModel:

@@ -11,6 +11,9 @@ from ..signal import MatrixFormalism
 _FINEST = 1e-3
 """A length scale, µm, that lets every mode in."""
 
+_ROUNDING = 1e-7
+"""What rounding, and modes held fixed in a Jacobian, leave of S(0)."""
+
 
 @dataclass(frozen=True)
 class FineModel:
@@ -24,15 +27,21 @@ class FineModel:
         µm; modes with λ ≤ D̄(π/ℓ)² are kept,
     most_modes : int
         but at most this many.
+    floor : float
+        Error over S(0) that it is never believed to beat.
+    corrections : int
+        At most so often is the fit corrected by it.
     """
 
     order: int
     length_scale: float
     most_modes: int
+    floor: float
+    corrections: int
 
     @classmethod
     def of(cls, solver: MatrixFormalism) -> FineModel:
-        """Return what `solver` does on a mesh.
+        """Return what `solver` does on a mesh, taken to be what made the signals.
 
         Raises
         ------
@@ -44,7 +53,8 @@ class FineModel:
                 "solver: expected MatrixFormalism with modes or length_scale, for a fixed number of modes"
             )
         most = 10**9 if solver.modes is None else int(solver.modes)
-        return cls(solver.order, _FINEST if solver.length_scale is None else solver.length_scale, most)
+        length_scale = _FINEST if solver.length_scale is None else solver.length_scale
+        return cls(solver.order, length_scale, most, _ROUNDING, 6)
 
     @property
     def settings(self) -> dict[str, float | int | None]:

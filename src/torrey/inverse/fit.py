@@ -16,18 +16,13 @@ from .forward import ForwardModel, Prediction
 from .levenberg_marquardt import LevenbergMarquardt, minimise
 from .measurement import Measurement
 from .objective import PenalisedPrediction, penalised_least_squares, prior
-from .stages import Stage
+from .stages import FEW, Stage
 
 Report = Callable[[str, int, float, AbstractShape, Tensor], None]
 """Called with stage, iteration, misfit over S(0), shape model and latent of every accepted iterate."""
 
-USUAL_FINE = FineModel(order=2, length_scale=1.2, most_modes=180)
+USUAL_FINE = FineModel(order=2, length_scale=1.2, most_modes=180, floor=1e-4, corrections=3)
 """Second-order elements: 500 nodes put a tube within 2e-4 of the smooth one (`benchmarks/accuracy.py`)."""
-
-MODEL_FLOOR = 1e-4
-"""Error over S(0) that the forward model is never believed to beat."""
-
-_CORRECTIONS = 3
 
 _UNSETTLED = 0.1
 """Share of the first correction that is not believed."""
@@ -43,6 +38,9 @@ _HURRIED_GAIN = 3.0
 
 _HURRIED_SHARE = 0.02
 """The same as a share of ½|F|² under noise, which is most of it."""
+
+_EXACT = 1e-5
+"""Known noise over S(0) that is none: signals are then those of another simulation."""
 
 _GLANCE = 120
 """Measurements by which candidates for a start are compared."""
@@ -68,6 +66,8 @@ class Fit:
         ½χ² + prior with the noise (or the smallest believed error), by which starts are compared.
     cheap : Prediction
         By the last stage's model; holds its Jacobian.
+    fine : ForwardModel
+        What `predicted` is by.
     model_sigma : float
         rms difference of the two over S(0): the error of the mesh the fit used.
     reason : str
@@ -79,6 +79,7 @@ class Fit:
     misfit: float
     cost: float
     cheap: Prediction
+    fine: ForwardModel
     model_sigma: float
     reason: str
 
@@ -112,7 +113,22 @@ class Fitter:
             evidence = unexplained if unexplained > sigma else 0.0
         last = sequence[-1]
         latent = last.carry(before, latent)
-        return self._corrected(last, finest, latent, max(MODEL_FLOOR, evidence if known is None else known))
+        seen = self
+        if known is not None and known < _EXACT:
+            # nothing to average: a few hundred measurements tell all
+            seen = replace(self, measurement=self.measurement.thinned(FEW))
+        sigma = max(self.fine.floor, evidence if known is None else known)
+        fit = seen._corrected(last, finest, latent, sigma)
+        return fit if seen is self else self._of_all(fit)
+
+    def _of_all(self, fit: Fit) -> Fit:
+        """Return `fit`, one to some of the measurements, with the predictions of all."""
+        acquisition = self.measurement.acquisition
+        cheap = replace(fit.cheap.model, acquisition=acquisition).at(fit.latent)
+        fine = replace(fit.fine, acquisition=acquisition)
+        predicted = fine.predict(fit.latent)
+        misfit = self._rms(predicted - self.measurement.signal)
+        return replace(fit, predicted=predicted, misfit=misfit, cheap=cheap, fine=fine)
 
     def nearest(self, stage: Stage, latents: list[Tensor]) -> Tensor:
         """Return which of `latents`, of the shape of `stage`, predicts the measured signal best."""
@@ -129,7 +145,7 @@ class Fitter:
         """
         model, fine = self._last_models(stage, finest, latent, noisy=sigma > _NOISY)
         # first-order descent is run once, as published: it is too slow to be started again
-        passes = _CORRECTIONS if isinstance(self.optimiser, LevenbergMarquardt) else 1
+        passes = self.fine.corrections if isinstance(self.optimiser, LevenbergMarquardt) else 1
         cheap, predicted, reason = model.at(latent), fine.predict(latent), ""
         difference = predicted - cheap.predicted
         enough = _ENOUGH if self.measurement.sigma is None else 0.0
@@ -151,11 +167,11 @@ class Fitter:
             if settled:
                 break
             if self.measurement.sigma is None:
-                sigma = max(MODEL_FLOOR, min(sigma, self._rms(predicted - self.measurement.signal)))
+                sigma = max(self.fine.floor, min(sigma, self._rms(predicted - self.measurement.signal)))
         misfit = self._rms(predicted - self.measurement.signal)
-        chi_square = len(predicted) * (misfit / max(MODEL_FLOOR, self.measurement.sigma or 0.0)) ** 2
+        chi_square = len(predicted) * (misfit / max(self.fine.floor, self.measurement.sigma or 0.0)) ** 2
         cost = (chi_square + float(prior(fine.shape, cheap.latent).square().sum())) / 2
-        return Fit(cheap.latent, predicted, misfit, cost, cheap, self._rms(difference), reason)
+        return Fit(cheap.latent, predicted, misfit, cost, cheap, fine, self._rms(difference), reason)
 
     def _last_models(
         self, last: Stage, finest: AbstractShape, latent: Tensor, *, noisy: bool
@@ -164,7 +180,7 @@ class Fitter:
 
         How many modes a length scale takes is a matter of the shape, so both are counted on the cheap mesh.
         """
-        coarser = _NOISY_COARSENING if noisy else 1.0
+        coarser = _NOISY_COARSENING if noisy and self.fine == USUAL_FINE else 1.0
         model, fine = self._unresolved(last.shape), self.fine
         few, many = model.count_resolved(
             latent,
@@ -215,7 +231,7 @@ class Fitter:
             iteration += 1
 
         if isinstance(self.optimiser, Adam):
-            noise = (self.measurement.sigma or MODEL_FLOOR) ** 2
+            noise = (self.measurement.sigma or self.fine.floor) ** 2
 
             def gradient(x: Tensor) -> tuple[Tensor, Tensor]:
                 loss, slope = model.misfit_gradient(x, target)

@@ -15,7 +15,7 @@ from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..mesh import TetMesh
 from ..mesh.volumes import tet_volumes
 from ..shape import AbstractShape
-from ..signal.operators import Domain, Operators, geometry_of
+from ..signal.operators import Domain, Operators
 from ..signal.pgse import PgseSolution, pgse_signal
 from ..signal.tissue import Tissue
 
@@ -131,9 +131,8 @@ class ForwardModel:
         """Return the mean square of predicted − `measured` (N,) and its gradient (P,) by one reverse pass."""
         x = latent.detach().requires_grad_()
         mesh = self.shape.mesh(x)
-        basis = self._operators(mesh).basis(count=self.n_modes)
-        geometry, _ = geometry_of(mesh, self._water, self._domain)
-        model = reduced_model(geometry, basis, out_of_span="none")
+        operators = self._operators(mesh)
+        model = reduced_model(operators.geometry, operators.basis(count=self.n_modes), out_of_span="none")
         timing, which = self._distinct
         signal = pgse_signal(model, *timing)[which]
         predicted = signal / mesh.volume if self.normalised else signal * self._scale

@@ -24,7 +24,7 @@ from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
 from .fine_model import FineModel
-from .fit import MODEL_FLOOR, USUAL_FINE, Fit, Fitter, Report
+from .fit import USUAL_FINE, Fit, Fitter, Report
 from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
@@ -136,7 +136,7 @@ def reconstruct(
         best = min(fits, key=lambda fit: fit.cost)
         mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
         require_valid(mesh, name="reconstructed mesh")
-        posterior = _posterior(best, shape, mesh, measurement)
+        posterior = _posterior(best, shape, mesh, measurement, floor=fine.floor)
     return Reconstruction(
         mesh=mesh,
         latent=best.latent,
@@ -244,7 +244,9 @@ def _volume_of(measurement: Measurement, tissue: Tissue) -> float | None:
     return measurement.reference / float(weight)
 
 
-def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Measurement) -> Posterior:
+def _posterior(
+    best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Measurement, *, floor: float
+) -> Posterior:
     at = best.cheap.linearise()
     n_free = max(1, len(measurement.signal) - shape.n_latent)
     residual = best.misfit * (len(measurement.signal) / n_free) ** 0.5
@@ -254,7 +256,7 @@ def _posterior(best: Fit, shape: AbstractShape, mesh: TetMesh, measurement: Meas
         mesh,
         jacobian(shape.vertices, best.latent),
         noise_sigma=noise,
-        model_sigma=max(best.model_sigma, MODEL_FLOOR),
+        model_sigma=max(best.model_sigma, floor),
     )
 
 

@@ -8,9 +8,9 @@ from .dataset import make_dataset as make_dataset
 from .dataset import open_dataset as open_dataset
 from .pca import PCA as PCA
 from .posed import Posed as Posed
-from .straight_cylinder import StraightCylinder as StraightCylinder
 from .pretrained import pretrained as pretrained
 from .spectral import Spectral as Spectral
+from .straight_cylinder import StraightCylinder as StraightCylinder
 from .sweep import Sweep as Sweep
 from .tube import Tube as Tube
 from .vertices import Vertices as Vertices

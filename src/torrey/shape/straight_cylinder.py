@@ -18,7 +18,7 @@ _START_SPREAD = 0.2
 
 
 def _unit_cylinder() -> TetMesh:
-    return cylinder(1.0, 2.0, n_rings=3, n_layers=12)
+    return cylinder(1.0, 2.0, n_rings=2, n_layers=8)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ class StraightCylinder(AbstractShape):
         return self._unit.to(latent) * torch.stack([radius, radius, length])
 
     def latent_of(self, vertices: Tensor) -> Tensor:
-        """Return the latent (2,) of the cylinder with the extent along z and the volume of `vertices` (V, 3)."""
+        """Return the latent (2,) of the cylinder with the height and the volume of `vertices` (V, 3)."""
         z = vertices[:, 2]
         length = z.max() - z.min()
         area = tet_volumes(vertices, self.tets).sum() / length

@@ -28,11 +28,11 @@ from ..acquisition.checks import row
 from ..acquisition.free_waveform import rotations_from_z
 from ..errors import ConvergenceError, InputError
 from ..fem.krylov import krylov_modes
-from ..fem.reduced import ModalBasis, ReducedModel, modal_basis, reduced_model
+from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from ..mesh.validate import require_valid
 from .cumulant import Course, second_cumulant, time_weights, weighting
-from .operators import Domain, Operators, check_compartments, geometry_of
+from .operators import Domain, Operators, check_compartments
 from .timing import pulse_timings
 from .tissue import Tissue
 
@@ -143,12 +143,10 @@ def _coefficients(mesh: TetMesh, tissue: Tissue, acquisition: Acquisition, order
     """Return uᵀ𝔻u (N,) of the whole signal."""
     u = directions(acquisition)
     domain = Domain.of(mesh, tissue, order=order)
-    geometry, centroid = geometry_of(mesh, tissue, domain)
     operators = Operators.of(mesh, tissue, order=order, domain=domain)
-    nodes = domain.space.node_positions((mesh.vertices.detach().double() - centroid)[domain.split.parent])
     courses = _courses(acquisition)
-    basis = _basis(operators, nodes, [course for course, _ in courses])
-    model = reduced_model(geometry, basis, out_of_span="none")
+    basis = _basis(operators, [course for course, _ in courses])
+    model = reduced_model(operators.geometry, basis, out_of_span="none")
     u = u.to(model.rates)
     coefficients = u.new_zeros(len(u))
     for course, rows in courses:
@@ -168,9 +166,9 @@ def _courses(acquisition: Acquisition) -> list[tuple[Course, Tensor]]:
     return [*pulse_timings(acquisition), *free]
 
 
-def _basis(operators: Operators, nodes: Tensor, courses: list[Course]) -> ModalBasis:
-    """Grow a space from the positions `nodes` (nodes, 3) until the tensors of all time `courses` settle."""
-    stiffness, mass = operators.matrices
+def _basis(operators: Operators, courses: list[Course]) -> ModalBasis:
+    """Grow a space from the positions of the nodes until the tensors of all time `courses` settle."""
+    (stiffness, mass), nodes = operators.matrices, operators.positions
     block = torch.cat([torch.ones_like(nodes[:, :1]), nodes], dim=1).cpu().numpy()
     loads, last = mass @ block[:, 1:], torch.full((), math.inf)
     for solves, modes in enumerate(krylov_modes(stiffness, mass, block, pole=_pole(courses))):
@@ -187,7 +185,7 @@ def _basis(operators: Operators, nodes: Tensor, courses: list[Course]) -> ModalB
                 f"expected {TOLERANCE:g}"
             )
         last = tensors
-    return modal_basis(operators.space, modes, operators.values.moments, operators.centroid)
+    return operators.reduce(modes)
 
 
 def _contracted(course: Course, rates: Tensor, p: Tensor) -> Tensor:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.sparse import diags_array
-from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from ..acquisition import AbstractWaveform, Acquisition, FreeWaveform, Pgse
@@ -21,7 +18,7 @@ from ..fem.reduced import ModalBasis, ReducedModel, reduced_model
 from ..mesh import TetMesh
 from .coarse_mesh import warn_coarse_mesh
 from .one_axis import one_axis_signal
-from .operators import Domain, Operators, geometry_of, uniform_rate
+from .operators import Domain, Operators, uniform_rate
 from .pgse import pgse_signal
 from .three_axes import three_axes_signal
 from .tissue import Tissue
@@ -33,9 +30,15 @@ _COARSER = 1.5
 """The truncation estimate compares the cut λ with λ / 1.5, which keeps about half of the modes; the answer of
 the whole set is better than that difference (`benchmarks/accuracy.py`)."""
 
-_JUDGED = 24
-"""Measurements that the truncation is judged on: so many of the largest |q|, and of the most that is
-missing."""
+_FIRST_CUT = 8 / 3
+"""The first cut tried, in D̄ times the square of the phase that the strongest pulse winds along 1 µm."""
+
+_TOO_FEW = 1e-2
+"""Estimated error over S(0) above which a cut that the user chose gets a warning."""
+
+_JUDGED = 16
+"""Measurements that the truncation is judged on: so many of the largest |q|, and of those whose signal half
+of the modes would attenuate most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +95,7 @@ class MatrixFormalism:
         warn_coarse_mesh(mesh, acquisition, self.order, stacklevel=4)
         signal = torch.zeros((), dtype=torch.complex128)
         for domain in parts:
-            basis = self.basis(mesh, tissue, acquisition, domain=domain)
-            geometry, _ = geometry_of(mesh, tissue, domain)
-            model = reduced_model(geometry, basis, out_of_span=self._out_of_span(domain))
-            part = _integrals(model, acquisition, rests=tissue.rests)
+            _, part = self._solve(mesh, tissue, acquisition, domain)
             signal = signal.to(part.device) + part
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue)) * signal
 
@@ -109,15 +109,8 @@ class MatrixFormalism:
             own = torch.unique(domain.compartments)
             # what is alone is the whole of its domain
             parts = domain.indicators(mesh.n_compartments)[own] if len(own) > 1 else None
-            basis = self.basis(mesh, tissue, acquisition, domain=domain, parts=parts)
-            geometry, _ = geometry_of(mesh, tissue, domain)
-            which = self._out_of_span(domain)
-            model = reduced_model(geometry, basis, out_of_span=which)
-            if parts is None:
-                columns = _integrals(model, acquisition, rests=tissue.rests)[:, None]
-            else:
-                observers = reduced_observers(geometry, basis, parts, out_of_span=which)
-                columns = _parts_integrals(model, acquisition, observers)
+            _, part = self._solve(mesh, tissue, acquisition, domain, parts)
+            columns = part.view(len(part), len(own))
             signal = signal.to(columns.device).index_add(1, own, columns)
         return torch.exp(-acquisition.echo_time * uniform_rate(tissue))[:, None] * signal
 
@@ -127,65 +120,116 @@ class MatrixFormalism:
         # what passes a wall is the jumps of the modes, which converge slowest of all
         return "slow" if len(domain.space.interfaces) else "none"
 
-    def basis(
+    def basis(self, mesh: TetMesh, tissue: Tissue, acquisition: Acquisition) -> ModalBasis:
+        """Compute the modes that this cut keeps, of all compartments, and warn where it is too coarse."""
+        domain = Domain.of(mesh, tissue, order=self.order)
+        return self._solve(mesh, tissue, acquisition, domain)[0]
+
+    def _solve(
         self,
         mesh: TetMesh,
         tissue: Tissue,
         acquisition: Acquisition,
-        *,
-        domain: Domain | None = None,
+        domain: Domain,
         parts: Tensor | None = None,
-    ) -> ModalBasis:
-        """Compute the modes that this cut keeps, and warn where it is too coarse.
-
-        They are those of a `domain`, or of all compartments together, and good enough for the integrals over
-        `parts` (K, nodes) of it where these are given.
-        """
+    ) -> tuple[ModalBasis, Tensor]:
+        """Return the modes of a `domain` and ∫ρM (N,) in it, or (N, K) over its `parts` (K, nodes)."""
         operators = Operators.of(mesh, tissue, order=self.order, domain=domain)
-        if self.tolerance is not None or (self.modes is None and self.length_scale is None):
-            basis = _basis_to_tolerance(operators, acquisition, self.tolerance or DEFAULT_TOLERANCE, parts)
-        else:
-            below = None if self.length_scale is None else operators.rate_of(self.length_scale)
-            basis = operators.basis(count=self.modes, below=below)
-            _warn_truncation(basis, acquisition, parts)
-        return basis
+        which = self._out_of_span(domain)
+        for basis in self._bases(operators, acquisition):
+            model = reduced_model(operators.geometry, basis, out_of_span=which)
+            if parts is None:
+                signal = _integrals(model, acquisition, rests=tissue.rests)
+            else:
+                observers = reduced_observers(operators.geometry, basis, parts, out_of_span=which)
+                signal = _parts_integrals(model, acquisition, observers)
+            error = truncation_error(basis, acquisition, signal, parts=parts, rests=tissue.rests)
+            if error <= self._wanted:
+                return basis, signal
+        _warn_truncation(basis, error)
+        return basis, signal
+
+    @property
+    def _wanted(self) -> float:
+        """The truncation error at which to stop; without a tolerance it is one to warn of."""
+        if self.modes is None and self.length_scale is None:
+            return self.tolerance or DEFAULT_TOLERANCE
+        return _TOO_FEW
+
+    def _bases(self, operators: Operators, acquisition: Acquisition) -> Iterator[ModalBasis]:
+        """Yield the modes of the cut, or more and more of them where it is a tolerance."""
+        if self.modes is not None:
+            yield operators.basis(count=self.modes)
+            return
+        if self.length_scale is not None:
+            yield operators.basis(below=operators.rate_of(self.length_scale))
+            return
+        # a mode matters where a pulse winds a good part of a turn along its wavelength
+        below = operators.mean_diffusivity * max(1.0, acquisition.largest_winding) ** 2 * _FIRST_CUT
+        spectrum = operators.spectrum()
+        while True:
+            basis = operators.reduce(spectrum.lowest(below=below))
+            yield basis
+            # a gap in the spectrum may be wider than the factor
+            below = max(_COARSER * float(basis.modes.values[basis.modes.n_modes - 1]), basis.modes.next_value)
 
 
-def truncation_error(basis: ModalBasis, acquisition: Acquisition, parts: Tensor | None = None) -> float:
-    """Estimate the largest error over S(0) that the cut leaves, in the signal or in that of any of `parts`.
+def truncation_error(
+    basis: ModalBasis,
+    acquisition: Acquisition,
+    signal: Tensor,
+    *,
+    parts: Tensor | None = None,
+    rests: bool = True,
+) -> float:
+    """Estimate the largest error over S(0) that the cut leaves in the `signal` (N,), or in that of `parts`.
 
     The larger of two: what half of the modes would have changed, and what the missing modes take from the
     signal in second order of the gradient. The second sees the modes across a thin shape when only those
     along it are kept. Where relaxation differs from place to place they also miss a part of the uniform
     magnetisation, which is added.
+
+    Parameters
+    ----------
+    basis : ModalBasis
+        The kept modes.
+    acquisition : Acquisition
+        N measurements.
+    signal : (N,) or (N, K) Tensor
+        ∫M that they give, or its part over each of `parts`.
+    parts : (K, nodes) Tensor, optional
+        What the signal was integrated over, if not the whole.
+    rests : bool
+        Whether nothing changes without a gradient.
     """
     if basis.modes.complete:
         return 0.0
-    missing = _missing_attenuation(basis, acquisition)
-    strength = acquisition.wave_vectors.detach().norm(dim=1)
-    n_judged = min(_JUDGED, acquisition.n_measurements)
-    rows = torch.cat([strength.topk(n_judged).indices, missing.topk(n_judged).indices]).unique()
-    judged = acquisition.subset(rows)
     model = basis.model
     rates = model.rates.diagonal()
     fewer = int((rates <= rates[-1] / _COARSER).sum())
+    kept = signal.detach().reshape(len(signal), -1)
+    size = kept.abs().amax(1)
+    strength = acquisition.wave_vectors.detach().norm(dim=1)
+    lost = (size * _missing(basis, acquisition, fewer)).to(strength.device)
+    n_judged = min(_JUDGED, acquisition.n_measurements)
+    rows = torch.cat([values.topk(n_judged).indices for values in (strength, lost)]).unique()
+    judged = acquisition.subset(rows)
     coarse = ReducedModel(
         model.rates[:fewer, :fewer], model.moments[:, :fewer, :fewer], model.magnetisation[:fewer]
     )
     whole = float(basis.modes.mass.sum())
     left = most_left = max(0.0, whole - float(model.magnetisation.square().sum()))
     if parts is None:
-        signal, other = (_integrals(m, judged, rests=True)[:, None] for m in (model, coarse))
+        other = _integrals(coarse, judged, rests=rests)[:, None]
     else:
         indicators = parts.cpu().numpy().T
         loads = basis.modes.mass @ indicators
         observers = torch.from_numpy(loads.T).to(basis.vectors) @ basis.vectors
-        signal = _parts_integrals(model, judged, observers)
         other = _parts_integrals(coarse, judged, observers[:, :fewer])
         volumes = torch.from_numpy((indicators * loads).sum(0)).to(observers)
         most_left = max(0.0, float((volumes - observers.square().sum(1)).max()))
-    change = (signal - other).detach().abs().max()
-    attenuated = (signal.detach().abs() * missing[rows, None]).max()
+    change = (kept[rows.to(kept.device)] - other).abs().max()
+    attenuated = (size * _missing(basis, acquisition, basis.modes.n_modes)).max()
     shortest = float(acquisition.durations.min())
     # what is left out of the start reaches what is left out of a part
     missed = math.sqrt(left * most_left) / whole
@@ -194,35 +238,32 @@ def truncation_error(basis: ModalBasis, acquisition: Acquisition, parts: Tensor 
     )
 
 
-def _missing_attenuation(basis: ModalBasis, acquisition: Acquisition) -> Tensor:
-    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above the cut and 2δ = ∫|f|²dt.
+def _missing(basis: ModalBasis, acquisition: Acquisition, n_modes: int) -> Tensor:
+    """Return 2q²R²(λδ − 1 + e^(−λδ))/λ² (N,), with λ the first rate above `n_modes` and 2δ = ∫|f|²dt.
 
-    R² is the variance of the position along q, over the shape, that the kept modes do not carry. Were all of
+    R² is the variance of the position along q, over the shape, that those modes do not carry. Were all of
     it on the one rate, this would be the attenuation that two pulses cause, but for the correlation between
     them, which lessens it; a gradient that varies while spins decorrelate causes less too. Of gradients that
     turn, q is the amplitude and R² the largest of all directions.
     """
     q = acquisition.wave_vectors.detach().to(basis.moments)
     delta = acquisition.energies.detach().to(q) / 2
-    variance = _missing_variance(basis)
+    variance = _missing_variance(basis, n_modes)
     turns = torch.tensor([isinstance(w, FreeWaveform) for w in acquisition.waveforms], device=q.device)
     largest = torch.linalg.eigvalsh(variance)[-1] * q.square().sum(1)
     missing = torch.where(turns[acquisition.waveform_of], largest, (q @ variance * q).sum(1))
-    rate = basis.modes.next_value
+    rate = float(basis.modes.values[n_modes])
     decay = rate * delta
     return -torch.expm1(-2 * missing * (decay + torch.expm1(-decay)) / rate**2)
 
 
-def _missing_variance(basis: ModalBasis) -> Tensor:
-    """Return the covariance (3, 3), µm², of the positions in the shape that the kept modes do not carry."""
-    loads = np.stack([basis.space.matrix(J).sum(1) for J in basis.moments], axis=1)  # M x
-    mass = basis.modes.mass
-    jacobi = diags_array(1 / mass.diagonal())
-    # mass matrices are well conditioned: some twenty steps
-    positions = np.stack([cg(mass, load, rtol=1e-10, M=jacobi)[0] for load in loads.T], axis=1)
-    kept = basis.modes.vectors[:, : basis.modes.n_modes].T @ loads
-    missing = loads.T @ positions - kept.T @ kept
-    return torch.from_numpy(missing / mass.sum()).to(basis.moments)
+def _missing_variance(basis: ModalBasis, n_modes: int) -> Tensor:
+    """Return the covariance (3, 3), µm², of the positions in the shape that the lowest modes do not carry."""
+    # positions are functions of the space
+    positions, mass = basis.positions.cpu().numpy(), basis.modes.mass
+    loads = mass @ positions
+    carried = basis.modes.vectors[:, :n_modes].T @ loads
+    return torch.from_numpy((positions.T @ loads - carried.T @ carried) / mass.sum()).to(basis.moments)
 
 
 def _integrals(model: ReducedModel, acquisition: Acquisition, *, rests: bool) -> Tensor:
@@ -277,26 +318,10 @@ def _pgse_between_pauses(model: ReducedModel, acquisition: Acquisition) -> Tenso
     return signal
 
 
-def _basis_to_tolerance(
-    operators: Operators, acquisition: Acquisition, tolerance: float, parts: Tensor | None
-) -> ModalBasis:
-    # a mode matters where a pulse winds a full turn along its wavelength
-    below = operators.mean_diffusivity * max(1.0, acquisition.largest_winding) ** 2 * 4
-    spectrum = operators.spectrum()
-    while True:
-        basis = operators.reduce(spectrum.lowest(below=below))
-        if truncation_error(basis, acquisition, parts) <= tolerance:
-            return basis
-        # a gap in the spectrum may be wider than the factor
-        below = max(1.5 * float(basis.modes.values[basis.modes.n_modes - 1]), basis.modes.next_value)
-
-
-def _warn_truncation(basis: ModalBasis, acquisition: Acquisition, parts: Tensor | None) -> None:
-    error = truncation_error(basis, acquisition, parts)
-    if error > 1e-2:
-        warnings.warn(
-            f"{basis.modes.n_modes} modes may be too few for this gradient: "
-            f"estimated error up to {error:.1e} of S(0)",
-            AccuracyWarning,
-            stacklevel=5,
-        )
+def _warn_truncation(basis: ModalBasis, error: float) -> None:
+    warnings.warn(
+        f"{basis.modes.n_modes} modes may be too few for this gradient: "
+        f"estimated error up to {error:.1e} of S(0)",
+        AccuracyWarning,
+        stacklevel=5,
+    )

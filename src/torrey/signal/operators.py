@@ -147,8 +147,12 @@ class Operators:
     ----------
     space : FunctionSpace
         Nodes and pattern.
+    geometry : ElementGeometry
+        About the centroid, differentiable in mesh and tissue.
     values : PairValues
         The matrices about the centroid.
+    positions : (nodes, 3) Tensor
+        Of the nodes about the centroid, µm.
     centroid : (3,) Tensor
         Subtracted from positions, µm; signals do not see it.
     mean_diffusivity : float
@@ -158,7 +162,9 @@ class Operators:
     """
 
     space: FunctionSpace
+    geometry: ElementGeometry
     values: PairValues
+    positions: Tensor
     centroid: Tensor
     mean_diffusivity: float
     volume: float
@@ -167,14 +173,16 @@ class Operators:
     def of(cls, mesh: TetMesh, tissue: Tissue, *, order: int, domain: Domain | None = None) -> Operators:
         """Assemble on `mesh`; a `domain` of the same connectivity can be passed to be used again."""
         domain = Domain.of(mesh, tissue, order=order) if domain is None else domain
+        geometry, centroid = geometry_of(mesh, tissue, domain)
         with torch.no_grad():
-            geometry, centroid = geometry_of(mesh, tissue, domain)
             values = assemble(domain.space, geometry)
             rates = tissue.diffusion_tensor.diagonal(dim1=-2, dim2=-1).mean(-1).to(centroid)
-            volumes = tet_volumes(mesh.vertices.double()[domain.split.parent], domain.split.tets)
+            vertices = mesh.vertices.double()[domain.split.parent] - centroid
+            volumes = tet_volumes(vertices, domain.split.tets)
             volume = float(volumes.sum())
             mean = float((_of(rates, domain.compartments) * volumes).sum()) / volume
-        return cls(domain.space, values, centroid, mean, volume)
+            positions = domain.space.node_positions(vertices)
+        return cls(domain.space, geometry, values, positions, centroid, mean, volume)
 
     def rate_of(self, length_scale: float) -> float:
         """Return the eigenvalue D̄(π/ℓ)², 1/ms, of a `length_scale` ℓ in µm."""
@@ -199,7 +207,7 @@ class Operators:
 
     def reduce(self, modes: Eigenmodes) -> ModalBasis:
         """Reduce the operators to the kept ones of their `modes`."""
-        return modal_basis(self.space, modes, self.values.moments, self.centroid)
+        return modal_basis(self.space, modes, self.values.moments, self.positions, self.centroid)
 
 
 def geometry_of(mesh: TetMesh, tissue: Tissue, domain: Domain) -> tuple[ElementGeometry, Tensor]:

@@ -4,6 +4,8 @@ from .architectures import Mlp as Mlp
 from .architectures import ResidualMlp as ResidualMlp
 from .cylinder_fit import CylinderFit as CylinderFit
 from .cylinder_fit import fit_cylinder as fit_cylinder
+from .losses import VertexChamfer as VertexChamfer
+from .losses import VertexDistance as VertexDistance
 from .network import Network as Network
 from .network import load_network as load_network
 from .training import Epoch as Epoch

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,14 @@ class Checkpoint:
         return Checkpoint(self.epoch + 1, self.best, self.lowest, self.since_best + 1)
 
 
+class Parts(NamedTuple):
+    """What changes while a network is trained."""
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+
+
 def fingerprint(architecture: object, training: object, generator: torch.Generator, *data: Tensor) -> str:
     """Return what tells a run from others: settings, seed and data."""
     digest = hashlib.sha256(repr((architecture, training, generator.initial_seed())).encode())
@@ -58,17 +66,15 @@ def write_checkpoint(
     path: str | os.PathLike[str],
     mark: str,
     state: Checkpoint,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
+    parts: Parts,
 ) -> None:
     """Write a checkpoint whole or not at all."""
     content = {
         "mark": mark,
         "state": vars(state),
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
+        "module": parts.module.state_dict(),
+        "optimiser": parts.optimiser.state_dict(),
+        "generator": parts.generator.get_state(),
     }
     with replaced_when_written(path) as beside:
         torch.save(content, beside)
@@ -77,11 +83,9 @@ def write_checkpoint(
 def read_checkpoint(
     path: str | os.PathLike[str],
     mark: str,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
+    parts: Parts,
 ) -> Checkpoint | None:
-    """Put module, optimiser and generator in the state of a checkpoint; None where there is no file.
+    """Put `parts` in the state of a checkpoint; None where there is no file.
 
     Raises
     ------
@@ -99,9 +103,9 @@ def read_checkpoint(
         raise FileError(f"{path}: is not a checkpoint of a network's training") from error
     if own != mark:
         raise InputError(f"{path}: the checkpoint is of a run with other settings, seed or data")
-    module.load_state_dict(content["module"])
-    optimiser.load_state_dict(content["optimiser"])
-    generator.set_state(content["generator"])
+    parts.module.load_state_dict(content["module"])
+    parts.optimiser.load_state_dict(content["optimiser"])
+    parts.generator.set_state(content["generator"])
     return Checkpoint(**content["state"])
 
 

@@ -16,7 +16,7 @@ from ...signal.tissue import Tissue
 
 @dataclass(frozen=True, eq=False)
 class CylinderFit:
-    """A fitted cylinder: `length` and `radius`, µm, its `axis`, a (3,) unit vector up to sign, and the rest."""
+    """A fitted cylinder: `length` and `radius`, µm, and its `axis`, a (3,) unit vector of either sign."""
 
     length: float
     radius: float

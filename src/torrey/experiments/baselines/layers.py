@@ -1,4 +1,4 @@
-"""The fixed ends of a network: from signals to inputs, and from outputs to vertices. Both are found from data."""
+"""The fixed ends of a network, found from data: from signals to inputs, and from outputs to vertices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ _STEADY = 1e-6
 
 
 class Inputs(nn.Module):
-    """Signals (n, N), µm³ or over S(0), to log S(0) and S/S(0), each less its mean over its deviation (n, N + 1).
+    """Signals (n, N), µm³ or over S(0), to log S(0) and S/S(0), standardised, (n, N + 1).
 
     S(0) is the mean of the measurements without a gradient, which are those with the largest mean signal.
     """
+
+    unweighted: Tensor
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, n_measurements: int) -> None:
         super().__init__()
@@ -40,7 +44,8 @@ class Inputs(nn.Module):
 
     def forward(self, signals: Tensor) -> Tensor:
         """Return the inputs (n, N + 1) of `signals` (n, N)."""
-        return (self._raw(signals) - self.mean) / self.deviation
+        standard: Tensor = (self._raw(signals) - self.mean) / self.deviation
+        return standard
 
     def _raw(self, signals: Tensor) -> Tensor:
         reference = self.reference(signals)
@@ -49,6 +54,9 @@ class Inputs(nn.Module):
 
 class PrincipalVertices(nn.Module):
     """Codes (n, K) of unit variance to vertices (n, V, 3), µm: mean + codes · principal components."""
+
+    mean: Tensor
+    components: Tensor
 
     def __init__(self, n_codes: int, n_vertices: int) -> None:
         super().__init__()
@@ -65,12 +73,15 @@ class PrincipalVertices(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vertices (n, V, 3), µm, of `codes` (n, K)."""
-        flat: Tensor = self.mean + codes @ self.components
-        return flat.unflatten(1, (-1, 3))
+        vertices: Tensor = (self.mean + codes @ self.components).unflatten(1, (-1, 3))
+        return vertices
 
 
 class AllVertices(nn.Module):
-    """Every coordinate an output of its own: mean + root mean square distance from it · output."""
+    """Every coordinate an output of its own: mean + root mean square difference from it · output."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, n_vertices: int) -> None:
         super().__init__()

@@ -95,7 +95,9 @@ def make_dataset(
         family.sample(index, seed=seed, template=template)
     folder, recipe = Path(path), Recipe(family=family, seed=seed, template=template, signals=signals)
     described = None if signals is None else dict(settings or {})
-    _prepare(folder, Manifest.of(family, seed=seed, signals=described), template or prism())
+    _prepare(
+        folder, Manifest.of(family, seed=seed, signals=described), prism() if template is None else template
+    )
 
     lacking = {
         number: missing
@@ -157,9 +159,8 @@ def _lacking(shard: Path, indices: list[int], *, signals: bool) -> list[int]:
         return indices
     held = indices_of(shard)
     if signals:
-        arrays = read_shard(shard)
-        there = np.isfinite(arrays["signals"]).all(1) if "signals" in arrays else np.zeros(len(held), bool)
-        held = held[there]
+        found = read_shard(shard).get("signals", np.full((len(held), 1), np.nan))
+        held = held[np.isfinite(found).all(1)]
     return sorted(set(indices) - set(held.tolist()))
 
 

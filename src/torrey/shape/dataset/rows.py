@@ -34,7 +34,13 @@ class Recipe:
             warnings.simplefilter("always", AccuracyWarning)
             records = [self._record(index) for index in indices]
         arrays = {name: np.stack([record[name] for record in records]) for name in records[0]}
-        return arrays, [str(each.message) for each in caught]
+        said = []
+        for each in caught:
+            if issubclass(each.category, AccuracyWarning):
+                said.append(str(each.message))
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return arrays, said
 
     def _record(self, index: int) -> dict[str, Any]:
         sample = self.family.sample(index, seed=self.seed, template=self.template)

@@ -89,15 +89,13 @@ def read_arrays(path: Path, names: Sequence[str] | None = None) -> Arrays:
 
 
 def indices_of(path: Path) -> np.ndarray:
-    """Return the indices (n,) of the shapes in a shard; none where there is no such file.
+    """Return the indices (n,) of the shapes in a shard.
 
     Raises
     ------
     FileError
         When they are not indices of this shard in their order.
     """
-    if not path.exists():
-        return np.zeros(0, dtype=np.int64)
     indices = read_shard(path, ["index"])["index"]
     number = int(path.stem.removeprefix("shard_"))
     if (

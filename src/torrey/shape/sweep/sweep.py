@@ -94,7 +94,8 @@ class Sweep(AbstractShape):
             raise InputError(
                 f"Sweep: n_sides is {self.n_sides} and n_rings is {self.n_rings}, expected one of them"
             )
-        fewest = math.floor(steepest_turn(1) / self._narrowest_angle) + 1
+        # the bound of 12 layers is exactly the angle of 48 sides
+        fewest = math.floor(steepest_turn(1) / self._narrowest_angle + 1e-9) + 1
         if self.n_layers < fewest:
             raise InputError(f"Sweep: n_layers is {self.n_layers}, expected at least {fewest}")
         # built here because a table cannot be made inside a function transform that first asks for it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,9 @@ from ..training.trials import N_RANDOM, count_folded, summarise
 from .channels import N_COEFFICIENTS, from_coefficients, from_sections, observed
 from .sweep import Sweep
 from .window import LAYERS, TEMPLATE_LAYERS, fit_of_channels, normalised, window
+
+N_SHAPES = 1200
+"""Shapes to train with, by default."""
 
 _SHORTEST, _LONGEST = 0.25, 1.25
 """Of the parts that are trained on: 7 beads give 1.75 to 8.75."""
@@ -33,7 +35,7 @@ def train_sweep(
     family: AbstractFamily,
     *,
     seed: int,
-    n_shapes: int = 1200,
+    n_shapes: int = N_SHAPES,
     n_held_out: int = 24,
     n_codes: int = 256,
     tolerance: float = 0.002,
@@ -99,34 +101,30 @@ def train_sweep(
         "family": family.name,
         "n_latent": enough,
         "training": {"seed": seed, "n_shapes": n_shapes, "n_held_out": n_held_out, "tolerance": tolerance},
-        "round_trip": {"validation": summarise(round_trip_errors(chosen, targets))}
-        | {f"test, {each.name}": _tested(chosen, each, n_held_out) for each in _members(family)},
-        "folded": {"gaussian": _folded(chosen, generator)},
         "curve": sorted(curve, key=lambda row: row["latents"]),
     }
     return replace(chosen, codes=codes, about=about)
 
 
+def with_facts(model: Sweep, family: AbstractFamily, *, n_shapes: int = 24) -> Sweep:
+    """Return `model` with errors of `n_shapes` test shapes of each family, and folds of random latents."""
+    members = family.members if isinstance(family, Mixed) else (family,)
+    errors = {}
+    for each in members:
+        indices = each.split("test")
+        chosen = indices[:: len(indices) // n_shapes][:n_shapes]
+        shapes = [each.sample(i).canonical for i in chosen]
+        errors[f"test, {each.name}"] = summarise(round_trip_errors(model, shapes))
+    latents = torch.randn(
+        N_RANDOM, model.n_latent, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    facts = {"round_trip": errors, "folded": {"of": N_RANDOM, "gaussian": count_folded(model, latents)}}
+    return replace(model, about={**model.about, **facts})
+
+
 def round_trip_errors(model: Sweep, shapes: list[Tensor]) -> Tensor:
     """Return the mean distance (n,), µm, of vertices of `shapes`, (V, 3) each, from their round trips."""
     return torch.stack([(model.vertices(model.latent_of(x)) - x).norm(dim=1).mean() for x in shapes])
-
-
-def _members(family: AbstractFamily) -> tuple[AbstractFamily, ...]:
-    return family.members if isinstance(family, Mixed) else (family,)
-
-
-def _tested(model: Sweep, family: AbstractFamily, count: int) -> dict[str, Any]:
-    indices = family.split("test")
-    shapes = [family.sample(i).canonical for i in indices[:: len(indices) // count][:count]]
-    return summarise(round_trip_errors(model, shapes))
-
-
-def _folded(model: Sweep, generator: torch.Generator) -> int:
-    """Return how many of 10 000 random latents have an inverted tet."""
-    return count_folded(
-        model, torch.randn(N_RANDOM, model.n_latent, generator=generator, dtype=torch.float64)
-    )
 
 
 def _on_template(coefficients: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from .card import model_card as model_card
 from .card import with_facts as with_facts
 from .curve import Curve as Curve
 from .curve import write_curve as write_curve
-from .data import FAMILIES as FAMILIES
 from .data import TrainingData as TrainingData
 from .data import generated as generated
 from .data import stored as stored

@@ -11,7 +11,7 @@ import torch
 from ..learned import LearnedShape
 from .curve import Curve
 from .data import TrainingData
-from .trials import N_RANDOM, codes_of, folds, round_trip_errors, summarise
+from .trials import codes_of, folds, round_trip_errors, summarise
 
 Model = TypeVar("Model", bound=LearnedShape)
 
@@ -28,6 +28,8 @@ _LIMITS = {
     "pca": "A linear model: it holds sums of what it saw. Outside of the range between training codes the "
     "cross-section of a sum can turn inside out, which inverts tets; draw latents with `between_codes`, or "
     "leave it to the fold barrier of a fit.",
+    "sweep": "Shapes are stacks of sections parallel to one plane, images of one figure, and no latent folds "
+    "them. An axon that turns back, or whose outline changes along it, is outside of what it holds.",
     "autoencoder": "A network: it holds what lies near its training shapes, and nothing keeps the tets of "
     "what it decodes upright. 300 of 315 coefficients pass, so shapes lose their finest part.",
 }
@@ -81,13 +83,17 @@ def model_card(kind: str, about: Mapping[str, Any]) -> str:
     if family in _PUBLISHED:
         lines += [f"The published autoencoder has {_PUBLISHED[family]} µm on its test shapes.", ""]
     lines += [
-        f"Shapes with an inverted tet, of {N_RANDOM} random latents:",
+        f"Shapes with an inverted tet, of {about['folded']['of']} random latents:",
         "",
         "| latents | folded |",
         "|---|---|",
-        *(f"| {text} | {about['folded'][name]} |" for name, text in _DRAWS.items()),
+        *(
+            f"| {text} | {about['folded'][name]} |"
+            for name, text in _DRAWS.items()
+            if name in about["folded"]
+        ),
         "",
-        f"Limits. {_LIMITS[kind]} {_BEADS if family == 'bead' else ''}".rstrip(),
+        f"Limits. {_LIMITS[kind]} {_BEADS if family == 'bead' and kind != 'sweep' else ''}".rstrip(),
         "",
         *_curve_table(about["curve"]),
     ]

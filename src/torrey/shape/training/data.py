@@ -11,12 +11,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...mesh import TetMesh, prism
-from ..families import AbstractFamily, Beads, BendTwist, Fans, Mixed
-from ..families.base import Split
-
-FAMILIES: Mapping[str, AbstractFamily] = {
-    family.name: family for family in (BendTwist(), Beads(), Fans(), Mixed())
-}
+from ..families import AbstractFamily, Mixed, Split
 
 N_HELD_OUT = 1000
 """Shapes that errors are measured on, spread evenly over a split: standard errors below 3 % of the mean."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -212,8 +213,8 @@ class _Run:
         try:
             state = torch.load(path, weights_only=True)
             identity = state["identity"]
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError) as error:
-            raise FileError(f"{path}: is no checkpoint of a training ({error})") from error
+        except (OSError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+            raise FileError(f"{path}: is no checkpoint of a training") from error
         if identity != self.identity:
             raise InputError(f"{path}: is of a training with other settings or shapes; expected these")
         self.network.load_state_dict(state["network"])

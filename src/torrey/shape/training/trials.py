@@ -45,7 +45,7 @@ def count_folded(model: AbstractShape, latents: Tensor) -> int:
 
 
 def folds(model: LearnedShape, codes: Tensor, *, generator: torch.Generator) -> dict[str, int]:
-    """Return how many of `N_RANDOM` latents have an inverted tet, for three ways to draw them.
+    """Return how many "of" 10 000 latents have an inverted tet, for three ways to draw them.
 
     Uniform in the box around the training codes (N, P), from the Gaussian with their mean and covariance, and
     between codes (`LearnedShape.between_codes`).
@@ -56,6 +56,7 @@ def folds(model: LearnedShape, codes: Tensor, *, generator: torch.Generator) -> 
     factor = cholesky_of_covariance(codes)
     gaussian = codes.mean(0) + torch.randn(size, generator=generator, dtype=torch.float64) @ factor.T
     return {
+        "of": N_RANDOM,
         "box": count_folded(model, in_box),
         "gaussian": count_folded(model, gaussian),
         "between_codes": count_folded(model, model.between_codes(N_RANDOM, generator=generator)),
@@ -67,7 +68,7 @@ def cholesky_of_covariance(codes: Tensor) -> Tensor:
 
     A millionth of the mean variance is added, for codes of a family often lie in fewer than P dimensions.
     """
-    covariance = codes.T.cov()
+    covariance = codes.T.cov().view(2 * codes.shape[1:])
     floor = 1e-6 * float(covariance.diagonal().mean())
     factor: Tensor = torch.linalg.cholesky(covariance + floor * torch.eye(len(codes.T), dtype=codes.dtype))
     return factor
