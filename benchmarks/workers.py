@@ -1,9 +1,9 @@
-"""Throughput of one worker process and of two, on fits of the paper's kind; and of a dead worker's replacement.
+"""Throughput of one worker process and of two, on small fits of tubes.
 
     python benchmarks/workers.py [--tasks N]
 
-Each task fits a bent tube to the signals of the ReMiDi paper's protocol with fewer directions. Two workers gain
-only where two cores are free: the load average before each run is printed beside it.
+Each task fits a bent tube to 72 signals. Two workers gain only where two cores are free: the load average
+before each run is printed beside it.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ def main() -> None:
     seconds = {}
     for n_workers in (1, 2):
         load = os.getloadavg()[0]
-        with tempfile.TemporaryDirectory() as folder, LocalProcesses(n_workers) as executor:
-            with TaskStore(Path(folder), {}) as warm:
-                # the workers import PyTorch once
-                first = [{**SPEC, "shape": {"bend": 0.5, "twist": k}} for k in range(n_workers)]
-                run_tasks(fit_shape, first, warm, executor)
-                began = time.perf_counter()
-                records = run_tasks(fit_shape, specs, warm, executor)
-                seconds[n_workers] = time.perf_counter() - began
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            LocalProcesses(n_workers) as executor,
+            TaskStore(Path(folder), {}) as store,
+        ):
+            # each worker imports PyTorch once, which is no part of a fit
+            first = [{**SPEC, "shape": {"bend": 0.1, "twist": 0.1 * k}} for k in range(1, n_workers + 1)]
+            run_tasks(fit_shape, first, store, executor)
+            began = time.perf_counter()
+            records = run_tasks(fit_shape, specs, store, executor)
+            seconds[n_workers] = time.perf_counter() - began
         failed = sum(record.error is not None for record in records)
         report(
             f"{n_workers} workers: {seconds[n_workers]:.1f} s, "

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from torrey.errors import FileError, InputError
@@ -140,3 +142,10 @@ def test_a_scale_or_setting_that_is_not_there(tmp_path):
     recipe = recipe_of(tmp_path, TEXT)
     with pytest.raises(InputError, match="scale: full is not in the recipe, minutes are"):
         recipe.specs("full", ["paper"])
+
+
+def test_the_example_in_the_documentation_is_a_recipe(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    (example,) = [block for block in page.split("```toml\n")[1:] if block.startswith("title")]
+    # four bends twice
+    assert len(recipe_of(tmp_path, example.split("```")[0]).specs("minutes", ["honest"])) == 8

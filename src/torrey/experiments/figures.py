@@ -55,7 +55,7 @@ def figures_of(recipe: Recipe, records: Sequence[Record], store: TaskStore) -> l
         else:
             for measure in ("d_prime", "misfit"):
                 name = f"{setting}_{measure}"
-                caption = f"{recipe.title}: {MEASURES[measure]}, {setting} setting"
+                caption = f"{MEASURES[measure]}, {setting} setting"
                 figures.append(Figure(name, caption, _points(recipe, of_setting, measure, caption)))
     return figures
 
@@ -122,7 +122,7 @@ def _curves(recipe: Recipe, name: str, records: Sequence[Record], store: TaskSto
             for row in np.atleast_2d(curve.T):
                 at = x(arrays[record.key]["curve_iteration"])
                 body += line(at, y(row), colour=colour, opacity=0.8)
-        caption = f"{recipe.title}: {y_label} over the iterations, {name.replace('_', ' setting, ')}"
+        caption = f"{y_label} over the iterations, {name.replace('_', ' setting, ')}"
         figures.append(Figure(f"{name}_{kind}", caption, _standing_alone(body, labels, caption)))
     return figures
 

@@ -34,8 +34,8 @@ class Solution:
     misfit : float
         Root mean square of predicted − measured over S(0).
     curves : mapping of str to ndarray
-        Over some iterations of the best start: "iteration" (I,), "misfit" (I,); for experiments that draw them
-        "d_prime" (I,), µm, "volume" (I,), µm³, and "latent" (I, P).
+        Over some iterations of the best start: "iteration" (I,), "misfit" (I,); for experiments that draw
+        them "d_prime" (I,), µm, "volume" (I,), µm³, and "latent" (I, P).
     """
 
     mesh: TetMesh
@@ -45,29 +45,28 @@ class Solution:
 
 def solve(problem: Problem, spec: Spec) -> Solution:
     """Return what the method of `spec` makes of `problem`."""
+    return _solution(_reconstruct(problem, spec), problem, whole=spec["curves"])
+
+
+def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:
     adam = Adam(max_iterations=spec["iterations"])
     generator = torch.Generator().manual_seed(task_seed(spec))
     given: dict[str, Any] = {"sigma": problem.sigma, "n_starts": spec["starts"], "generator": generator}
     measured = problem.signal, problem.acquisition, problem.tissue
     known = spec["pose"] == "known"
     if spec["model"] == "cylinder":
-        fitted = fit_cylinder(*measured, pose_known=known, **given).reconstruction
-        return _solution(fitted, problem, whole=spec["curves"])
+        return fit_cylinder(*measured, pose_known=known, **given).reconstruction
     if spec["model"] == "vertices":
         # it has one start, the template
-        fitted = descend_in_vertices(
-            *measured, template=problem.template, optimiser=adam, sigma=problem.sigma
-        )
-        return _solution(fitted, problem, whole=spec["curves"])
+        return descend_in_vertices(*measured, template=problem.template, optimiser=adam, sigma=problem.sigma)
     newton = LevenbergMarquardt(max_iterations=spec["iterations"])
-    fitted = reconstruct(
+    return reconstruct(
         *measured,
         shape=_shape_model(spec, pose_known=known),
         optimiser=adam if spec["optimiser"] == "adam" else newton,
         solver=problem.solver,
         **given,
     )
-    return _solution(fitted, problem, whole=spec["curves"])
 
 
 def _solution(result: Reconstruction, problem: Problem, *, whole: bool) -> Solution:
@@ -97,6 +96,5 @@ def _shape_model(spec: Spec, *, pose_known: bool) -> AbstractShape:
     if spec["model"] == "tube":
         # its centreline has any direction
         return Tube()
-    family = spec["family"] if spec["trained_on"] == "family" else "mixed"
-    model = pretrained(spec["model"], family)
+    model = pretrained(spec["model"], spec["family"] if spec["trained_on"] == "family" else "mixed")
     return model if pose_known else Posed(model)
