@@ -5,7 +5,7 @@ import torch
 from fields_of_known_flow import affine_of, along_parabola, parabolas, ptt_fod, straight
 
 from torrey.tractography import DiffusionField, Euler, RungeKutta, SDStream, SHField, propagate
-from torrey.tractography.peaks import find_peaks
+from torrey.tractography.peaks import Ascent, find_peaks
 from torrey.tractography.propagation.tensor_det import fractional_anisotropy
 
 EXACT = SDStream(sharpen=True)
@@ -179,7 +179,7 @@ def test_a_peak_wherever_it_is_and_however_flat(where, flatness):
             [form[0, 0], 2 * form[0, 1], 2 * form[0, 2], form[1, 1], 2 * form[1, 2], form[2, 2]]
         )
         start = (axis + 0.02 * across)[None]
-        found = find_peaks(mixed[None], start / start.norm(), 2, sharpen=True)
+        found = find_peaks(mixed[None], start / start.norm(), 2, Ascent(sharpen=True))
         assert bool(found.found)
         return torch.cat([found.directions[0], found.amplitudes])
 

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from ..harmonics import degree_of, harmonics
-from ..peaks import find_peaks
+from ..peaks import Ascent, find_peaks
 from ..polynomial import from_harmonics
 from .directions import constraint_directions, spiral_directions
 
@@ -41,7 +41,7 @@ def _two_peaks(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     summit = values >= values[:, _neighbours(constraint_directions)].amax(2)
     heights, places = values.where(summit & (values > 0), 0.0).topk(_N_STARTS, 1)
     polynomials = from_harmonics(coefficients, degree).repeat_interleave(_N_STARTS, 0)
-    climbed = find_peaks(polynomials, samples[places.flatten()], degree, sharpen=False)
+    climbed = find_peaks(polynomials, samples[places.flatten()], degree, Ascent())
     usable = (heights > 0) & climbed.found.view_as(heights)
     amplitudes = climbed.amplitudes.view_as(heights).where(usable, 0.0)
     amplitudes, order = amplitudes.sort(1, descending=True)
