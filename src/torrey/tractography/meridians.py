@@ -1,7 +1,7 @@
 """Even functions on the sphere in elevation θ and azimuth φ, as MRtrix evaluates them.
 
-On a meridian a homogeneous polynomial of degree L is Σ_k a_k(φ) sin^k θ cos^(L−k) θ, k = 0 … L, with the a_k those
-of its terms that have the factor z^(L−k). MRtrix takes functions of θ, and their derivatives, from a table of
+On a meridian a homogeneous polynomial of degree L is Σ_k a_k(φ) sin^k θ cos^(L−k) θ, k = 0 … L, where a_k(φ)
+holds its terms with the factor z^(L−k). MRtrix takes functions of θ, and their derivatives, from a table of
 elevations, between which it interpolates linearly: that makes ascents end elsewhere, by some 1e-5 rad, and
 sooner or later.
 """

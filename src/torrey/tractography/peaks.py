@@ -40,9 +40,9 @@ class Peaks(NamedTuple):
 class Ascent:
     """How to climb.
 
-    MRtrix's way is along the gradient by |g| / |uᵀHu|, u = g/|g|, at most 0.2 rad, until a step is shorter than
-    1e-4 rad, which leaves about as much. Along a ridge it may take more than the 50 steps after which it is
-    given up.
+    MRtrix's way is along the gradient by |g| / |uᵀHu|, u = g/|g|, at most 0.2 rad, until a step is shorter
+    than 1e-4 rad, which leaves about as much. Along a ridge it may take more than the 50 steps after which it
+    is given up.
 
     Parameters
     ----------
@@ -164,10 +164,8 @@ def _climb(polynomials: Tensor, starts: Tensor, degree: int, ascent: Ascent) -> 
     converged = _SHARP if ascent.sharpen and x.dtype == torch.float64 else _CONVERGED
     for _ in range(MAX_ITERATIONS):
         here = x[climbing]
-        if ascent.sharpen:
-            step = _sharp_step(form, here, degree)
-        else:
-            step = _mrtrix_step(form, here, degree, table)
+        sharp = ascent.sharpen
+        step = _sharp_step(form, here, degree) if sharp else _mrtrix_step(form, here, degree, table)
         reached = here + step.tangent
         x[climbing] = reached / reached.norm(dim=-1, keepdim=True)
         amplitudes[climbing] = step.value

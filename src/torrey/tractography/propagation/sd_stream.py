@@ -32,8 +32,8 @@ class SDStream:
         a peak is so elongated that its ascent does not converge in 50 steps: about one in eight in the
         FiberCup phantom. Gradients are those of the peak itself, in both cases.
     elevations : int
-        MRtrix interpolates Legendre functions linearly between 512 elevations, which decides where a slow ascent
-        ends. The error falls as the square of their number: 2**14 elevations are its `-noprecomputed`, to
+        MRtrix interpolates Legendre functions linearly between 512 elevations, which decides where a slow
+        ascent ends. The error falls as the square of their number: 2**14 are its `-noprecomputed`, to
         rounding in float32. Without effect where `sharpen` is set.
     """
 

@@ -120,13 +120,17 @@ def _around_of(degree: int) -> Callable[..., Any]:
     """Return the function that gives P and its derivatives in elevation and azimuth for one degree."""
 
     @intrinsic
-    def around(typing: Any, coefficients: Any, table: Any, row: Any, share: Any, cosine: Any, sine: Any) -> Any:
+    def around(
+        typing: Any, coefficients: Any, table: Any, row: Any, share: Any, cosine: Any, sine: Any
+    ) -> Any:
         real = coefficients.dtype
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             do = _Expressions(context, builder, real)
             arrays = zip(signature.args[:2], arguments[:2], strict=True)
-            data, node = (context.make_array(kind)(context, builder, value=value).data for kind, value in arrays)
+            data, node = (
+                context.make_array(kind)(context, builder, value=value).data for kind, value in arrays
+            )
             length = degree + 1
             node = cgutils.gep(builder, node, builder.mul(arguments[2], arguments[2].type(3 * length)))
             share = arguments[3]
