@@ -49,6 +49,7 @@ from torrey.tractography import (
     grid_seeds,
     propagate,
 )
+from torrey.tractography.meridians import ELEVATIONS
 from torrey.tractography.orientation import (
     GradientTable,
     read_fsl_gradients,
@@ -56,7 +57,6 @@ from torrey.tractography.orientation import (
     read_image,
     read_mrtrix_gradients,
 )
-from torrey.tractography.meridians import ELEVATIONS
 from torrey.tractography.propagation.limits import steps_in
 from tractography_difference import FAR, Difference, Seeded, Walk, by_seed, cause, difference, tipping_moves
 
