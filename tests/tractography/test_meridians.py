@@ -1,4 +1,4 @@
-"""Values and derivatives in elevation and azimuth against harmonics, between the elevations of a table too."""
+"""Values and derivatives in elevation and azimuth against harmonics, between the entries of a table too."""
 
 import math
 
