@@ -28,7 +28,7 @@ JITTER = 1e-4  # mm; streamlines of two programs are that far apart where nothin
 MOVES = (1e-6, 1e-5, 1e-4)  # mm; coordinates in float32, as MRtrix's, are 4e-6 apart at 50 mm
 _TRIES = 64
 _PARTED = 10 * JITTER
-_LONG = 30  # steps of an ascent that rounding, and MRtrix's table of elevations, may bring to 50
+_LONG = 30  # steps of an ascent that rounding may bring to 50
 
 
 class Seeded(NamedTuple):

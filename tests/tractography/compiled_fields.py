@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from torrey.tractography.meridians import ELEVATIONS, elevation_table
 from torrey.tractography.polynomial import monomials
 from torrey.tractography.propagation.compiled import PolynomialImage, Settings
 
@@ -36,7 +37,8 @@ def image_of(values, shape, dtype=np.float64):
     degree = {6: 2, 15: 4, 28: 6, 45: 8}[values.shape[1]]
     occupied = (values != 0).any(1).astype(np.uint8)
     to_voxel = np.linalg.inv(affine())[:3].copy()
-    return PolynomialImage(values, occupied, np.array(shape), to_voxel, degree)
+    table = elevation_table(degree, ELEVATIONS).numpy().astype(dtype)
+    return PolynomialImage(values, occupied, np.array(shape), to_voxel, degree, table)
 
 
 def voxel_centres(shape):

@@ -108,7 +108,8 @@ def test_the_number_of_threads_does_not_matter():
 
 def test_single_precision_agrees():
     image, seeds = bending(8, OBLIQUE), middle_seeds(6)
-    single = image._replace(values=image.values.astype(np.float32))
+    halves = {name: getattr(image, name).astype(np.float32) for name in ("values", "elevations")}
+    single = image._replace(**halves)
     chosen, towards = settings(most_points=14), np.tile(OBLIQUE, (6, 1))
     precise, coarse = grow(image, seeds, towards, chosen), grow(single, seeds, towards, chosen)
     # rounding of 6e-8 over the curvature of a peak, a few times over

@@ -6,7 +6,7 @@ from fields_of_known_flow import affine_of, along_parabola, parabolas, ptt_fod, 
 
 from torrey.tractography import DiffusionField, Euler, RungeKutta, SDStream, SHField, propagate
 from torrey.tractography.anisotropy import fractional_anisotropy
-from torrey.tractography.peaks import find_peaks
+from torrey.tractography.peaks import Ascent, find_peaks
 
 EXACT = SDStream(sharpen=True)
 METHODS = [Euler(), RungeKutta()]
@@ -179,7 +179,7 @@ def test_a_peak_wherever_it_is_and_however_flat(where, flatness):
             [form[0, 0], 2 * form[0, 1], 2 * form[0, 2], form[1, 1], 2 * form[1, 2], form[2, 2]]
         )
         start = (axis + 0.02 * across)[None]
-        found = find_peaks(mixed[None], start / start.norm(), 2, sharpen=True)
+        found = find_peaks(mixed[None], start / start.norm(), 2, Ascent(sharpen=True))
         assert bool(found.found)
         return torch.cat([found.directions[0], found.amplitudes])
 

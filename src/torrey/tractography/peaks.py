@@ -8,11 +8,13 @@ poles.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .meridians import ELEVATIONS, around, elevation_table
 from .polynomial import first_derivatives, monomials, second_derivatives
 
 MAX_ITERATIONS = 50
@@ -20,9 +22,10 @@ MAX_ITERATIONS = 50
 
 _LONGEST_STEP = 0.2  # rad, MRtrix
 _CONVERGED = 1e-4  # rad, MRtrix
-_POLE = 1e-4  # sine of the elevation below which MRtrix takes another frame
+_POLE = 1e-4  # sine of the elevation below which MRtrix leaves out derivatives in azimuth but the first
 _SHARP = 1e-7  # rad in float64: the last step is Newton's, so what is left is of the order of its square
 _NEWTON_BELOW = 0.1  # rad: well within the basin of a peak of degree 8, half as wide
+_TINY = 1e-30  # no slope, so no step
 
 
 class Peaks(NamedTuple):
@@ -33,15 +36,29 @@ class Peaks(NamedTuple):
     found: Tensor
 
 
-def find_peaks(polynomials: Tensor, starts: Tensor, degree: int, *, sharpen: bool) -> Peaks:
-    """Climb from `starts` (n, 3) to the peaks of `polynomials` (n, N), differentiable in the latter.
+@dataclass(frozen=True)
+class Ascent:
+    """How to climb.
 
-    The ascent is MRtrix's: along the gradient by |g| / |uᵀHu|, u = g/|g|, at most 0.2 rad, until a step is
-    shorter than 1e-4 rad, which leaves about as much. Along a ridge it may take more than the 50 steps after
-    which it is given up. `sharpen` takes Newton's whole step close to a peak, which ends at the peak itself
-    and in fewer steps.
+    MRtrix's way is along the gradient by |g| / |uᵀHu|, u = g/|g|, at most 0.2 rad, until a step is shorter
+    than 1e-4 rad, which leaves about as much. Along a ridge it may take more than the 50 steps after which it
+    is given up.
+
+    Parameters
+    ----------
+    sharpen : bool
+        Whether to take Newton's whole step close to a peak, which ends at the peak itself and in fewer steps.
+    elevations : int
+        Entries of the table that MRtrix's way reads; see `meridians`.
     """
-    directions, amplitudes, found = _Peak.apply(polynomials, starts, degree, sharpen)
+
+    sharpen: bool = False
+    elevations: int = ELEVATIONS
+
+
+def find_peaks(polynomials: Tensor, starts: Tensor, degree: int, ascent: Ascent) -> Peaks:
+    """Climb from `starts` (n, 3) to the peaks of `polynomials` (n, N), differentiable in the latter."""
+    directions, amplitudes, found = _Peak.apply(polynomials, starts, degree, ascent)
     return Peaks(directions, amplitudes, found)
 
 
@@ -93,55 +110,70 @@ def _newton(at: _Local, right: Tensor) -> tuple[Tensor, Tensor]:
     return step, (p < 0) & (determinant > 0)
 
 
-def _move(at: _Local, x: Tensor, sharpen: bool) -> Tensor:
-    """Return the step (n, 2) of the ascent from `x` (n, 3) in the tangent frame."""
+class _Step(NamedTuple):
+    tangent: Tensor  # (n, 3), rad
+    value: Tensor  # (n,) where it begins
+
+
+def _mrtrix_step(polynomials: Tensor, x: Tensor, degree: int, table: Tensor) -> _Step:
+    """Return MRtrix's step from `x` (n, 3): its curvature has no Christoffel symbols."""
+    radius = torch.hypot(x[:, 0], x[:, 1])
+    pole = radius < _POLE
+    horizontal = torch.where(pole, 1.0, radius)
+    value, t, tt, p, tp, pp = around(polynomials, x, degree, table).unbind(1)
+    p, tp, pp = (
+        torch.where(pole, tp, p / horizontal),
+        torch.where(pole, 0.0, tp / horizontal),
+        torch.where(pole, 0.0, pp / horizontal**2),
+    )
+    size = torch.hypot(t, p)
+    u, v = t / size.clamp_min(_TINY), p / size.clamp_min(_TINY)
+    length = _length(size, u * u * tt + 2 * u * v * tp + v * v * pp)
+    away = torch.where(radius > 0, x[:, :2].T / radius.clamp_min(_TINY), x.new_tensor([[1.0], [0.0]]))
+    cosine, sine = away
+    south = torch.stack([cosine * x[:, 2], sine * x[:, 2], -radius], 1)
+    east = torch.stack([-sine, cosine, torch.zeros_like(sine)], 1)
+    return _Step((length * u)[:, None] * south + (length * v)[:, None] * east, value)
+
+
+def _sharp_step(second: Tensor, x: Tensor, degree: int) -> _Step:
+    """Return Newton's step from `x` (n, 3) where that is short, one along the gradient elsewhere."""
+    at = _local(second, x, degree)
     p, q, r = at.hessian
     size = at.slope.norm(dim=-1)
-    u, v = (at.slope / size.clamp_min(torch.finfo(size.dtype).tiny)[:, None]).unbind(-1)
-    curvature = u * u * p + 2 * u * v * q + v * v * r - _mrtrix_term(at, x, size, u, v)
-    length = torch.where(curvature == 0, 0.0, (size / curvature).abs()).clamp_max(_LONGEST_STEP)
-    along = torch.stack([u, v], -1) * length[:, None]
-    if not sharpen:
-        return along
+    u, v = (at.slope / size.clamp_min(_TINY)[:, None]).unbind(-1)
+    length = _length(size, u * u * p + 2 * u * v * q + v * v * r)
     whole, concave = _newton(at, at.slope)
     near = concave & (whole.norm(dim=-1) < _NEWTON_BELOW)
-    return torch.where(near[:, None], whole, along)
-
-
-def _mrtrix_term(at: _Local, x: Tensor, size: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return by how much uᵀHu (n,) exceeds MRtrix's curvature along (u, v), which vanishes at a peak.
-
-    MRtrix's second derivatives in elevation and azimuth lack the Christoffel symbols: |g| cot θ u_θ u_φ².
-    """
+    move = torch.where(near[:, None], whole, torch.stack([u, v], -1) * length[:, None])
     e, f = at.frame
-    along = u[:, None] * e + v[:, None] * f
-    sine = x[:, 0] ** 2 + x[:, 1] ** 2
-    turn = x[:, 0] * along[:, 1] - x[:, 1] * along[:, 0]
-    off_pole = sine > _POLE**2
-    return torch.where(
-        off_pole, size * x[:, 2] * along[:, 2] * turn**2 / torch.where(off_pole, sine, 1.0) ** 2, 0.0
-    )
+    return _Step(move[:, :1] * e + move[:, 1:] * f, at.value)
 
 
-def _climb(polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _length(size: Tensor, curvature: Tensor) -> Tensor:
+    return torch.where(curvature == 0, 0.0, (size / curvature).abs()).clamp_max(_LONGEST_STEP)
+
+
+def _climb(polynomials: Tensor, starts: Tensor, degree: int, ascent: Ascent) -> tuple[Tensor, Tensor, Tensor]:
     x = starts.to(polynomials.dtype).clone()
     amplitudes = torch.full_like(x[:, 0], torch.nan)
     found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     climbing = torch.arange(len(x), device=x.device)
-    second = second_derivatives(polynomials, degree)
-    converged = _SHARP if sharpen and x.dtype == torch.float64 else _CONVERGED
+    form = second_derivatives(polynomials, degree) if ascent.sharpen else polynomials
+    table = elevation_table(degree, ascent.elevations).to(polynomials)
+    converged = _SHARP if ascent.sharpen and x.dtype == torch.float64 else _CONVERGED
     for _ in range(MAX_ITERATIONS):
-        at = _local(second, x[climbing], degree)
-        move = _move(at, x[climbing], sharpen)
-        e, f = at.frame
-        reached = x[climbing] + move[:, :1] * e + move[:, 1:] * f
+        here = x[climbing]
+        sharp = ascent.sharpen
+        step = _sharp_step(form, here, degree) if sharp else _mrtrix_step(form, here, degree, table)
+        reached = here + step.tangent
         x[climbing] = reached / reached.norm(dim=-1, keepdim=True)
-        amplitudes[climbing] = at.value
-        done = move.norm(dim=-1) < converged
+        amplitudes[climbing] = step.value
+        done = step.tangent.norm(dim=-1) < converged
         found[climbing] = done
         if bool(done.all()):
             break
-        climbing, second = climbing[~done], second[~done]
+        climbing, form = climbing[~done], form[~done]
     return x, amplitudes, found
 
 
@@ -150,9 +182,9 @@ class _Peak(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, polynomials: Tensor, starts: Tensor, degree: int, sharpen: bool
+        ctx: Any, polynomials: Tensor, starts: Tensor, degree: int, ascent: Ascent
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x, amplitudes, found = _climb(polynomials, starts, degree, sharpen)
+        x, amplitudes, found = _climb(polynomials, starts, degree, ascent)
         ctx.save_for_backward(polynomials, x)
         ctx.degree = degree
         ctx.mark_non_differentiable(found)

@@ -11,11 +11,11 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from ..harmonics import degree_of, harmonics
-from ..peaks import find_peaks
+from ..peaks import Ascent, find_peaks
 from ..polynomial import from_harmonics
-from .directions import constraint_directions, spiral_directions
+from .directions import spiral_directions
 
-_N_STARTS = 4
+_N_STARTS = 6
 """Highest maxima of the samples from which peaks are climbed."""
 
 _SAME_PEAK = 0.02
@@ -27,8 +27,8 @@ _CHUNK = 4096  # voxels
 def two_peaks(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Return amplitudes (V, 2) and directions (V, 2, 3) of the highest peaks of FODs (V, n).
 
-    Both are zero for a peak that is not there. The samples are 9° apart, less than half as far as peaks of
-    degree 8 can be.
+    Both are zero for a peak that is not there. The samples are 4° apart: at 9°, shallow second peaks go
+    unseen, which changes the voxels that `SinglePeak` chooses.
     """
     parts = [_two_peaks(part) for part in coefficients.split(_CHUNK)]
     return torch.cat([amplitudes for amplitudes, _ in parts]), torch.cat([ends for _, ends in parts])
@@ -36,12 +36,12 @@ def two_peaks(coefficients: Tensor) -> tuple[Tensor, Tensor]:
 
 def _two_peaks(coefficients: Tensor) -> tuple[Tensor, Tensor]:
     degree = degree_of(coefficients.shape[1])
-    samples = constraint_directions().to(coefficients)
+    samples = _dense().to(coefficients)
     values = coefficients @ harmonics(samples, degree).T
-    summit = values >= values[:, _neighbours(constraint_directions)].amax(2)
+    summit = values >= values[:, _neighbours(_dense)].amax(2)
     heights, places = values.where(summit & (values > 0), 0.0).topk(_N_STARTS, 1)
     polynomials = from_harmonics(coefficients, degree).repeat_interleave(_N_STARTS, 0)
-    climbed = find_peaks(polynomials, samples[places.flatten()], degree, sharpen=False)
+    climbed = find_peaks(polynomials, samples[places.flatten()], degree, Ascent())
     usable = (heights > 0) & climbed.found.view_as(heights)
     amplitudes = climbed.amplitudes.view_as(heights).where(usable, 0.0)
     amplitudes, order = amplitudes.sort(1, descending=True)

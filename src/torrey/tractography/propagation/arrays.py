@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..meridians import elevation_table
 from . import compiled
 from .limits import Limits
 from .sd_stream import PeakRule
@@ -18,6 +19,7 @@ def polynomial_image(rule: PeakRule) -> compiled.PolynomialImage:
         shape=np.array(rule.grid.shape),
         world_to_voxel=rule.grid.world_to_voxel[:3].contiguous().numpy(),
         degree=rule.degree,
+        elevations=elevation_table(rule.degree, rule.ascent.elevations).to(rule.image.dtype).numpy(),
     )
 
 

@@ -115,7 +115,7 @@ class Compiled:
                 least_points=limits.least_points,
                 unidirectional=run.unidirectional,
                 rk4=isinstance(run.method, RungeKutta),
-                sharpen=rule.sharpen,
+                sharpen=rule.ascent.sharpen,
             ),
             regions=regions_of(limits),
             progress=None if progress is None else lambda done: progress(done, len(seeds)),

@@ -12,7 +12,7 @@ import torch
 from numba import njit, prange
 
 from .image import PolynomialImage, interpolate
-from .peak import Vector, climb, unit
+from .peak import Vector, climb, sharp_climb, unit
 from .regions import INCLUDE, Regions, judge, lay_regions
 from .unrolled import kernel
 
@@ -93,7 +93,10 @@ def heading(
     """Return the amplitude and the direction of the peak at `p` nearest to `reference`; NaN if none."""
     if not interpolate(image, p[0], p[1], p[2], scratch):
         return math.nan, reference
-    found, amplitude, direction = climb(scratch, image.degree, reference, sharpen)
+    if sharpen:
+        found, amplitude, direction = sharp_climb(scratch, image.degree, reference)
+    else:
+        found, amplitude, direction = climb(scratch, image.degree, image.elevations, reference)
     if not found:
         return math.nan, reference
     return amplitude, direction

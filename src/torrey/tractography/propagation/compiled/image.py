@@ -26,6 +26,8 @@ class PolynomialImage(NamedTuple):
         mm to voxel indices.
     degree : int
         2, 4, 6 or 8.
+    elevations : (m, 3, degree + 1) array
+        `meridians.elevation_table`, in the type of `values`.
     """
 
     values: np.ndarray
@@ -33,6 +35,7 @@ class PolynomialImage(NamedTuple):
     shape: np.ndarray
     world_to_voxel: np.ndarray
     degree: int
+    elevations: np.ndarray
 
 
 @kernel

@@ -11,12 +11,12 @@ import math
 
 import numpy as np
 
-from .unrolled import kernel, second_derivatives
+from .unrolled import around, kernel, second_derivatives
 
 _MAX_ITERATIONS = 50  # MRtrix
 _LONGEST_STEP = 0.2  # rad, MRtrix
 _CONVERGED = 1e-4  # rad, MRtrix
-_POLE = 1e-4  # sine of the elevation below which MRtrix takes another frame
+_POLE = 1e-4  # sine of the elevation below which MRtrix leaves out derivatives in azimuth but the first
 _SHARP = 1e-7  # rad in float64; Newton's last step, so what is left is of the order of its square
 _NEWTON_BELOW = 0.1  # rad: well within the basin of a peak of degree 8, half as wide
 
@@ -89,19 +89,46 @@ def whole_step(s: tuple, degree: int, x: Vector, slope: Vector) -> tuple[float, 
 
 
 @kernel
-def climb(coefficients: np.ndarray, degree: int, start: Vector, sharpen: bool) -> tuple[bool, float, Vector]:
+def climb(
+    coefficients: np.ndarray, degree: int, elevations: np.ndarray, start: Vector
+) -> tuple[bool, float, Vector]:
     """Climb from the unit vector `start` as MRtrix does; return whether it ended, the value, and where.
 
     Steps go along u = g/|g| by |g| / |c|, at most 0.2 rad, until one is shorter than 1e-4 rad; the value is
-    that before the last. The curvature c along u is MRtrix's, from derivatives in elevation θ and azimuth φ:
-    it lacks the Christoffel symbols and so exceeds uᵀHu by |g| cot θ u_θ u_φ², which vanishes at a peak.
-    Fifty steps are not enough for some flat or ridge-like functions: these count as without a peak.
-
-    `sharpen` takes Newton's whole step where H is negative definite and the step short, and goes on to the
-    peak itself.
+    that before the last. The curvature c along u is made of derivatives in elevation θ and azimuth φ, without
+    Christoffel symbols: it exceeds uᵀHu by |g| cot θ u_θ u_φ², which vanishes at a peak. Fifty steps are not
+    enough for some flat or ridge-like functions: these count as without a peak.
     """
     x, y, z = start
-    converged = _SHARP if sharpen and coefficients.itemsize == 8 else _CONVERGED
+    for _ in range(_MAX_ITERATIONS):
+        radius = math.sqrt(x * x + y * y)
+        value, t, tt, p, tp, pp = around(coefficients, degree, elevations, x, y, z)
+        if radius < _POLE:
+            p, tp, pp = tp, 0.0, 0.0
+        else:
+            p, tp, pp = p / radius, tp / radius, pp / (radius * radius)
+        slope = math.sqrt(t * t + p * p)
+        if not slope > 0.0:  # an exact peak, or NaN
+            return slope == 0.0, value, (x, y, z)
+        u, v = t / slope, p / slope
+        curvature = u * u * tt + 2.0 * u * v * tp + v * v * pp
+        length = min(abs(slope / curvature), _LONGEST_STEP) if curvature != 0.0 else 0.0
+        cosine, sine = (x / radius, y / radius) if radius > 0.0 else (1.0, 0.0)
+        u, v = length * u, length * v
+        x, y, z = unit(x + u * cosine * z - v * sine, y + u * sine * z + v * cosine, z - u * radius)
+        if length < _CONVERGED:
+            return True, value, (x, y, z)
+    return False, 0.0, (x, y, z)
+
+
+@kernel
+def sharp_climb(coefficients: np.ndarray, degree: int, start: Vector) -> tuple[bool, float, Vector]:
+    """Climb from the unit vector `start` to the peak itself; return whether it ended, the value, and where.
+
+    Newton's whole step where H is negative definite and the step short; one along the gradient elsewhere.
+    """
+    x, y, z = start
+    converged = _SHARP if coefficients.itemsize == 8 else _CONVERGED
     share = 1.0 / (degree - 1.0)
     for _ in range(_MAX_ITERATIONS):
         s = second_derivatives(coefficients, degree, x, y, z)
@@ -112,23 +139,14 @@ def climb(coefficients: np.ndarray, degree: int, start: Vector, sharpen: bool) -
         slope = math.sqrt(a * a + b * b + c * c)
         if not slope > 0.0:  # an exact peak, or NaN
             return slope == 0.0, radial / degree, (x, y, z)
-        if sharpen:
-            u, v, w, size = whole_step(s, degree, (x, y, z), (a, b, c))
-            if size < _NEWTON_BELOW:
-                x, y, z = unit(x + u, y + v, z + w)
-                if size < converged:
-                    return True, radial / degree, (x, y, z)
-                continue
-        scale = 1.0 / slope
-        a, b, c = a * scale, b * scale, c * scale
-        p, q, r = times(s, a, b, c)
-        curvature = a * p + b * q + c * r - radial
-        squared_sine = x * x + y * y
-        if squared_sine > _POLE * _POLE:
-            turn = x * b - y * a
-            curvature -= slope * z * c * turn * turn / (squared_sine * squared_sine)
-        length = min(abs(slope / curvature), _LONGEST_STEP) if curvature != 0.0 else 0.0
-        x, y, z = unit(x + length * a, y + length * b, z + length * c)
+        u, v, w, length = whole_step(s, degree, (x, y, z), (a, b, c))
+        if not length < _NEWTON_BELOW:
+            u, v, w = a / slope, b / slope, c / slope
+            p, q, r = times(s, u, v, w)
+            curvature = u * p + v * q + w * r - radial
+            length = min(abs(slope / curvature), _LONGEST_STEP) if curvature != 0.0 else 0.0
+            u, v, w = length * u, length * v, length * w
+        x, y, z = unit(x + u, y + v, z + w)
         if length < converged:
             return True, radial / degree, (x, y, z)
     return False, 0.0, (x, y, z)

@@ -17,6 +17,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ...meridians import AROUND
 from ...polynomial import PAIRS, exponents
 
 MAX_DEGREE = 8
@@ -115,6 +116,67 @@ def _value_of(degree: int) -> Callable[..., Any]:
     return value
 
 
+def _around_of(degree: int) -> Callable[..., Any]:
+    """Return the function that gives P and its derivatives in elevation and azimuth for one degree."""
+
+    @intrinsic
+    def around(
+        typing: Any, coefficients: Any, table: Any, row: Any, share: Any, cosine: Any, sine: Any
+    ) -> Any:
+        real = coefficients.dtype
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            do = _Expressions(context, builder, real)
+            arrays = zip(signature.args[:2], arguments[:2], strict=True)
+            data, node = (
+                context.make_array(kind)(context, builder, value=value).data for kind, value in arrays
+            )
+            length = degree + 1
+            node = cgutils.gep(builder, node, builder.mul(arguments[2], arguments[2].type(3 * length)))
+            share = arguments[3]
+            rest = builder.fsub(do.constant(1.0), share)
+
+            def read(pointer: Any, place: int) -> Any:
+                return builder.load(cgutils.gep(builder, pointer, place))
+
+            meridian = [
+                do.sum(do.product(rest, read(node, j)), do.product(share, read(node, j + 3 * length)))
+                for j in range(3 * length)
+            ]
+            px, py = (do.powers(base, degree) for base in arguments[4:])
+            place = {(a, b): j for j, (a, b, _) in enumerate(exponents(degree))}
+            terms: list[list[Any]] = [[] for _ in range(6)]
+            for k in range(length):
+                monomials = [do.product(px[k - b], py[b]) for b in range(k + 1)]
+                parts = [monomials]
+                for _ in range(2):
+                    parts.append(_turned(do, parts[-1]))
+                entries = [read(data, place[k - b, b]) for b in range(k + 1)]
+                along = [do.sum(*(do.product(*pair) for pair in zip(entries, p, strict=True))) for p in parts]
+                for collected, (i, j) in zip(terms, AROUND, strict=True):
+                    collected.append(do.product(meridian[i * length + k], along[j]))
+            sums = [do.sum(*collected) for collected in terms]
+            return context.make_tuple(builder, signature.return_type, sums)
+
+        return types.UniTuple(real, len(AROUND))(coefficients, table, types.int64, real, real, real), generate
+
+    return around
+
+
+def _turned(do: _Expressions, values: list[Any]) -> list[Any]:
+    """Return d/dφ of cos^(k−b) φ sin^b φ, b = 0 … k, from these or, over again, from derivatives of these."""
+    k = len(values) - 1
+    turned = []
+    for b in range(k + 1):
+        terms = []
+        if b < k:
+            terms.append(do.product(do.constant(b - k), values[b + 1]))
+        if b > 0:
+            terms.append(do.product(do.constant(b), values[b - 1]))
+        turned.append(do.sum(*terms) if terms else do.constant(0.0))
+    return turned
+
+
 def _turned_monomials_of(degree: int) -> Callable[..., Any]:
     """Return the function that writes u·∇(x^a y^b z^c) of each monomial of one degree."""
 
@@ -146,6 +208,7 @@ _value_2, _value_4, _value_6, _value_8 = (_value_of(degree) for degree in range(
 _second_2, _second_4, _second_6, _second_8 = (
     _second_derivatives_of(degree) for degree in range(2, MAX_DEGREE + 1, 2)
 )
+_around_2, _around_4, _around_6, _around_8 = (_around_of(degree) for degree in range(2, MAX_DEGREE + 1, 2))
 _turned_2, _turned_4, _turned_6, _turned_8 = (
     _turned_monomials_of(degree) for degree in range(2, MAX_DEGREE + 1, 2)
 )
@@ -177,6 +240,25 @@ def second_derivatives(coefficients: np.ndarray, degree: int, x: float, y: float
     if degree == 4:
         return _second_4(coefficients, p, q, r)
     return _second_2(coefficients, p, q, r)
+
+
+@kernel
+def around(coefficients: np.ndarray, degree: int, table: np.ndarray, x: float, y: float, z: float) -> Any:
+    """Return P, P_θ, P_θθ, P_φ, P_θφ, P_φφ at a unit vector; see `meridians`. In the type of `table`."""
+    real = coefficients.dtype.type
+    radius = math.sqrt(x * x + y * y)
+    cosine, sine = (x / radius, y / radius) if radius > 0.0 else (1.0, 0.0)
+    last = table.shape[0] - 1
+    at = math.atan2(radius, z) * (last / math.pi)
+    row = min(int(at), last - 1)
+    p, q, share = real(cosine), real(sine), real(at - row)
+    if degree == 8:
+        return _around_8(coefficients, table, row, share, p, q)
+    if degree == 6:
+        return _around_6(coefficients, table, row, share, p, q)
+    if degree == 4:
+        return _around_4(coefficients, table, row, share, p, q)
+    return _around_2(coefficients, table, row, share, p, q)
 
 
 @kernel
