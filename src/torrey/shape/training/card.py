@@ -96,7 +96,7 @@ def model_card(kind: str, about: Mapping[str, Any]) -> str:
 
 def _curve_table(curve: Curve, *, most: int = 12) -> list[str]:
     """Return the curve as a table of about `most` rows and the last."""
-    rows = [*curve[: -1 : max(1, len(curve) // most)], curve[-1]]
+    rows = [*curve[: -1 : -(-len(curve) // most)], curve[-1]]
     return [
         "| " + " | ".join(name.replace("_", " ") for name in curve[0]) + " |",
         "|" + "---|" * len(curve[0]),

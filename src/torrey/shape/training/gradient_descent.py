@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -183,21 +183,18 @@ class _Run:
             self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
     def model(self, template: TetMesh, shapes: Tensor) -> Autoencoder:
-        network = SpectralNetwork.of(self.best)
-        some = torch.zeros(1, self.settings.n_latent, dtype=torch.float64)
+        none = torch.zeros(1, self.settings.n_latent, dtype=torch.float64)
         model = Autoencoder(
             template=template,
             basis=self.basis.double(),
-            network=network,
-            codes=some,
-            code_mean=some[0],
+            network=SpectralNetwork.of(self.best),
+            codes=none,
+            code_mean=none[0],
             code_factor=torch.eye(self.settings.n_latent, dtype=torch.float64),
         )
         codes = codes_of(model, shapes)
-        return Autoencoder(
-            template=template,
-            basis=model.basis,
-            network=network,
+        return replace(
+            model,
             codes=codes_of(model, kept(shapes)),
             code_mean=codes.mean(0),
             code_factor=cholesky_of_covariance(codes),
