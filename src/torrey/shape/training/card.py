@@ -29,7 +29,7 @@ _LIMITS = {
     "cross-section of a sum can turn inside out, which inverts tets; draw latents with `between_codes`, or "
     "leave it to the fold barrier of a fit.",
     "autoencoder": "A network: it holds what lies near its training shapes, and nothing keeps the tets of "
-    "what it decodes upright. The finest graph modes do not pass; the validation error of the curve, which is "
+    "what it decodes upright. The finest graph modes do not pass; the curve's validation error, which is "
     "of the coefficients, does not see what they hold.",
 }
 

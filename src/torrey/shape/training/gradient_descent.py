@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,6 +21,7 @@ from ..spectral_network import CHANNELS, N_LATENT, NODES, SpectralNetwork
 from ..weights import template_hash
 from .curve import Curve
 from .principal import kept
+from .threads import one_thread
 from .trials import cholesky_of_covariance, codes_of
 
 _LEAST_SCALE = 1e-3
@@ -106,7 +106,7 @@ def train_autoencoder(
     InputError
         When it is one of other settings, shapes or template.
     """
-    with _one_thread():
+    with one_thread():
         run = _Run.begin(shapes, validation, template, settings)
         if resume:
             run.load(checkpoint)
@@ -243,14 +243,3 @@ class _Run:
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed * 2**20 + epoch)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch take one thread, on which sums have one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
