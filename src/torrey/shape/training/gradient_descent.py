@@ -35,8 +35,8 @@ _LEAST_RATE = 0.01
 class AutoencoderSettings:
     """How the spectral autoencoder is trained.
 
-    Batch, optimiser and nodes are those of the ReMiDi paper. Its learning rate, 1e-4 throughout, takes many
-    more epochs to the same error than one that starts higher and falls along half a cosine.
+    Batch, optimiser and nodes are those of the ReMiDi paper. Its learning rate is 1e-4 throughout; this one
+    starts higher and falls along half a cosine, for a training of minutes.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def train_autoencoder(
     """Return the autoencoder with the lowest error on `validation`, and the error after each epoch.
 
     The loss is the squared error of each coefficient over its standard deviation: between µm², in which
-    wide bends drown thin beads, and standardised errors, in which a coefficient that hardly varies weighs
+    wide bends outweigh thin beads, and standardised errors, in which a coefficient that hardly varies weighs
     as much as one of a hundred micrometres. Same settings, same weights, bit for bit, on one computer: it
     takes one thread.
 
