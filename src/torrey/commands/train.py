@@ -102,11 +102,11 @@ def _sweep(family: AbstractFamily, shapes: int | None, seed: int) -> tuple[Sweep
 
 
 def _pca(data: TrainingData, modes: int | None) -> tuple[PCA, Curve]:
-    from ..shape.training import MOST_MODES, TOLERANCE, fewest_modes, fit_pca, with_facts
+    from ..shape.training import MOST_MODES, TOLERANCE, fewest_modes, fit_pca, one_thread, with_facts
 
     # a number that is asked for is kept, whatever its error
     count, tolerance = (MOST_MODES, TOLERANCE) if modes is None else (modes, 0.0)
-    with working(f"finding the modes of {len(data.train)} shapes"):
+    with one_thread(), working(f"finding the modes of {len(data.train)} shapes"):
         widest = fit_pca(data.train, data.template, n_modes=count)
         model, curve = fewest_modes(widest, data.validation, tolerance=tolerance)
         return with_facts(model, data, training={"modes": model.n_latent}, curve=curve), curve
@@ -117,7 +117,7 @@ def _autoencoder(
 ) -> tuple[Autoencoder, Curve]:
     from dataclasses import asdict, replace
 
-    from ..shape.training import AutoencoderSettings, train_autoencoder, with_facts
+    from ..shape.training import AutoencoderSettings, one_thread, train_autoencoder, with_facts
 
     settings = AutoencoderSettings(seed=seed)
     if epochs is not None:
@@ -133,7 +133,7 @@ def _autoencoder(
             resume=resume,
             progress=progress,
         )
-    with working("measuring its errors"):
+    with one_thread(), working("measuring its errors"):
         model = with_facts(model, data, training=asdict(settings), curve=curve)
     checkpoint.unlink()
     return model, curve

@@ -16,7 +16,7 @@ from .forward import ForwardModel, Prediction
 from .levenberg_marquardt import LevenbergMarquardt, minimise
 from .measurement import Measurement
 from .objective import PenalisedPrediction, penalised_least_squares, prior
-from .stages import FEW, Stage
+from .stages import Stage
 
 Report = Callable[[str, int, float, AbstractShape, Tensor], None]
 """Called with stage, iteration, misfit over S(0), shape model and latent of every accepted iterate."""
@@ -42,7 +42,13 @@ _HURRIED_SHARE = 0.02
 _EXACT = 1e-5
 """Known noise over S(0) that is none: signals are then those of another simulation."""
 
-_FINER, _MOST_FINER = 0.65, 220
+_ENOUGH_MODES = 60
+"""Modes of the Jacobian that tells how sure the answer is."""
+
+_TELLING = 300
+"""Exact signals that are fitted."""
+
+_FINER, _MOST_FINER = 0.9, 120
 """Length scale of the modes, over the fine model's, and their number at most, where signals are exact:
 a Jacobian with modes held fixed is so much nearer to the true one that steps go to the end of flat valleys."""
 
@@ -120,7 +126,7 @@ class Fitter:
         seen = self
         if known is not None and known < _EXACT:
             # nothing to average: a few hundred measurements tell all
-            seen = replace(self, measurement=self.measurement.thinned(FEW))
+            seen = replace(self, measurement=self.measurement.thinned(_TELLING))
         sigma = max(self.fine.floor, evidence if known is None else known)
         fit = seen._corrected(last, finest, latent, sigma)
         return fit if seen is self else self._of_all(fit)
@@ -128,7 +134,8 @@ class Fitter:
     def _of_all(self, fit: Fit) -> Fit:
         """Return `fit`, one to some of the measurements, with the predictions of all."""
         acquisition = self.measurement.acquisition
-        cheap = replace(fit.cheap.model, acquisition=acquisition).at(fit.latent)
+        few = min(fit.cheap.model.n_modes, _ENOUGH_MODES)
+        cheap = replace(fit.cheap.model, acquisition=acquisition, n_modes=few).at(fit.latent)
         fine = replace(fit.fine, acquisition=acquisition)
         predicted = fine.predict(fit.latent)
         misfit = self._rms(predicted - self.measurement.signal)

@@ -14,7 +14,7 @@ from ..shape.spline import DEGREE, refined_count
 _LAYERS_PER_SPAN = 1.5
 """Layers that a span between knots takes before the last stage."""
 
-FEW = 500
+_FEW = 500
 """Measurements looked at before the last stage."""
 
 
@@ -66,8 +66,8 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
         return (only_stage(shape),)
     if not isinstance(shape, Tube):
         return (
-            Stage("form", shape, 2.2, 2e-2, 40, FEW),
-            Stage("refine", shape, 1.8, 1e-3, 60, FEW),
+            Stage("form", shape, 2.2, 2e-2, 40, _FEW),
+            Stage("refine", shape, 1.8, 1e-3, 60, _FEW),
             only_stage(shape),
         )
     _require_reachable(shape)
@@ -76,9 +76,9 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     coarse = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
     whole = replace(shape, n_rings=1, n_layers=layers)
     return (
-        Stage("size", coarse, 2.2, 2e-2, 30, FEW),
-        Stage("form", whole, 2.0, 5e-3, 60, FEW),
-        Stage("refine", whole, 1.8, 5e-4, 60, FEW),
+        Stage("size", coarse, 2.2, 2e-2, 30, _FEW),
+        Stage("form", whole, 2.0, 5e-3, 60, _FEW),
+        Stage("refine", whole, 1.8, 5e-4, 60, _FEW),
         only_stage(shape),
     )
 

@@ -81,4 +81,5 @@ class Spectral(TemplateShape):
         size = _START_NOISE * extent.radius / self.n_latent**0.5
         noise = size * torch.randn(self.n_latent, generator=generator, dtype=torch.float64)
         noise[:3] = 0
-        return latent + noise
+        disturbed: Tensor = latent + noise
+        return disturbed

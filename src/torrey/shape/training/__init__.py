@@ -13,6 +13,7 @@ from .principal import MOST_MODES as MOST_MODES
 from .principal import TOLERANCE as TOLERANCE
 from .principal import fewest_modes as fewest_modes
 from .principal import fit_pca as fit_pca
+from .threads import one_thread as one_thread
 from .trials import count_folded as count_folded
 from .trials import folds as folds
 from .trials import round_trip_errors as round_trip_errors

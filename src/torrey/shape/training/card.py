@@ -31,7 +31,8 @@ _LIMITS = {
     "sweep": "Shapes are stacks of sections parallel to one plane, images of one figure, and no latent folds "
     "them. An axon that turns back, or whose outline changes along it, is outside of what it holds.",
     "autoencoder": "A network: it holds what lies near its training shapes, and nothing keeps the tets of "
-    "what it decodes upright. 300 of 315 coefficients pass, so shapes lose their finest part.",
+    "what it decodes upright. The finest graph modes do not pass; the curve's validation error, which is "
+    "of the coefficients, does not see what they hold.",
 }
 
 _BEADS = "Only odd counts of beads were trained on. Even ones, the test shapes, are outside of what it holds."
@@ -102,7 +103,7 @@ def model_card(kind: str, about: Mapping[str, Any]) -> str:
 
 def _curve_table(curve: Curve, *, most: int = 12) -> list[str]:
     """Return the curve as a table of about `most` rows and the last."""
-    rows = [*curve[: -1 : max(1, len(curve) // most)], curve[-1]]
+    rows = [*curve[: -1 : -(-len(curve) // most)], curve[-1]]
     return [
         "| " + " | ".join(name.replace("_", " ") for name in curve[0]) + " |",
         "|" + "---|" * len(curve[0]),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,6 +21,7 @@ from ..spectral_network import CHANNELS, N_LATENT, NODES, SpectralNetwork
 from ..weights import template_hash
 from .curve import Curve
 from .principal import kept
+from .threads import one_thread
 from .trials import cholesky_of_covariance, codes_of
 
 _LEAST_SCALE = 1e-3
@@ -35,8 +35,8 @@ _LEAST_RATE = 0.01
 class AutoencoderSettings:
     """How the spectral autoencoder is trained.
 
-    Batch, optimiser and nodes are those of the ReMiDi paper. Its learning rate, 1e-4 throughout, takes many
-    more epochs to the same error than one that starts higher and falls along half a cosine.
+    Batch, optimiser and nodes are those of the ReMiDi paper. Its learning rate is 1e-4 throughout; this one
+    starts higher and falls along half a cosine, for a training of minutes.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def train_autoencoder(
     """Return the autoencoder with the lowest error on `validation`, and the error after each epoch.
 
     The loss is the squared error of each coefficient over its standard deviation: between µm², in which
-    wide bends drown thin beads, and standardised errors, in which a coefficient that hardly varies weighs
+    wide bends outweigh thin beads, and standardised errors, in which a coefficient that hardly varies weighs
     as much as one of a hundred micrometres. Same settings, same weights, bit for bit, on one computer: it
     takes one thread.
 
@@ -106,7 +106,7 @@ def train_autoencoder(
     InputError
         When it is one of other settings, shapes or template.
     """
-    with _one_thread():
+    with one_thread():
         run = _Run.begin(shapes, validation, template, settings)
         if resume:
             run.load(checkpoint)
@@ -183,21 +183,18 @@ class _Run:
             self.best = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
     def model(self, template: TetMesh, shapes: Tensor) -> Autoencoder:
-        network = SpectralNetwork.of(self.best)
-        some = torch.zeros(1, self.settings.n_latent, dtype=torch.float64)
+        none = torch.zeros(1, self.settings.n_latent, dtype=torch.float64)
         model = Autoencoder(
             template=template,
             basis=self.basis.double(),
-            network=network,
-            codes=some,
-            code_mean=some[0],
+            network=SpectralNetwork.of(self.best),
+            codes=none,
+            code_mean=none[0],
             code_factor=torch.eye(self.settings.n_latent, dtype=torch.float64),
         )
         codes = codes_of(model, shapes)
-        return Autoencoder(
-            template=template,
-            basis=model.basis,
-            network=network,
+        return replace(
+            model,
             codes=codes_of(model, kept(shapes)),
             code_mean=codes.mean(0),
             code_factor=cholesky_of_covariance(codes),
@@ -246,14 +243,3 @@ class _Run:
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed * 2**20 + epoch)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch take one thread, on which sums have one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -45,11 +45,21 @@ def fit_pca(shapes: Tensor, template: TetMesh, *, n_modes: int) -> PCA:
     values, vectors = values.flip(0)[:n_modes], vectors.flip(1)[:, :n_modes]
     # a family of few parameters has directions without any variance but that of rounding
     values = values.clamp(min=float(values[0]) * torch.finfo(torch.float64).eps)
-    sign = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-    modes = (vectors * sign * values.sqrt()).T.reshape(n_modes, -1, 3)
+    modes = (vectors * _signs(vectors) * values.sqrt()).T.reshape(n_modes, -1, 3)
     none = torch.zeros(1, n_modes, dtype=torch.float64)
     model = PCA(template=template, mean=mean.view(-1, 3), modes=modes, codes=none)
     return replace(model, codes=codes_of(model, kept(shapes)))
+
+
+def _signs(vectors: Tensor) -> Tensor:
+    """Return ±1 (K,) for columns (n, K): the sign of the first component that is as large as any.
+
+    Shapes are symmetric, so that many are as large up to rounding, of either sign.
+    """
+    large = vectors.abs() > 0.999 * vectors.abs().amax(0)
+    first = large.to(torch.uint8).argmax(0, keepdim=True)
+    signs: Tensor = vectors.gather(0, first)[0].sign()
+    return signs
 
 
 def fewest_modes(widest: PCA, validation: Tensor, *, tolerance: float = TOLERANCE) -> tuple[PCA, Curve]:
