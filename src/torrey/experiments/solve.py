@@ -22,6 +22,11 @@ _MOST_MEASURED = 60
 
 _POINTS = 1000
 
+_NO_NOISE = 1e-7
+
+_TUBES, _CODES = 3, 24
+"""Candidates of a start: tubes bent at random, and shapes that a learned model knows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -51,7 +56,9 @@ def solve(problem: Problem, spec: Spec) -> Solution:
 def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:
     adam = Adam(max_iterations=spec["iterations"])
     generator = torch.Generator().manual_seed(task_seed(spec))
-    given: dict[str, Any] = {"sigma": problem.sigma, "n_starts": spec["starts"], "generator": generator}
+    # signals of the method's own simulator are exact
+    sigma = _NO_NOISE if problem.sigma is None and problem.solver is not None else problem.sigma
+    given: dict[str, Any] = {"sigma": sigma, "n_starts": spec["starts"], "generator": generator}
     measured = problem.signal, problem.acquisition, problem.tissue
     known = spec["pose"] == "known"
     if spec["model"] == "cylinder":
@@ -59,12 +66,12 @@ def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:
     if spec["model"] == "vertices":
         # it has one start, the template
         return descend_in_vertices(*measured, template=problem.template, optimiser=adam, sigma=problem.sigma)
-    newton = LevenbergMarquardt(max_iterations=spec["iterations"])
     return reconstruct(
         *measured,
         shape=_shape_model(spec, pose_known=known),
-        optimiser=adam if spec["optimiser"] == "adam" else newton,
+        optimiser=adam if spec["optimiser"] == "adam" else LevenbergMarquardt(),
         solver=problem.solver,
+        n_candidates=_TUBES if spec["model"] == "tube" else _CODES,
         **given,
     )
 

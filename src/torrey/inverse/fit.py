@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -49,8 +50,11 @@ _TELLING = 300
 """Exact signals that are fitted."""
 
 _FINER, _MOST_FINER = 0.9, 120
-"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact:
-a Jacobian with modes held fixed is so much nearer to the true one that steps go to the end of flat valleys."""
+"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact: the
+Jacobian with modes held fixed is then so near to the true one that steps go to the end of flat valleys."""
+
+_FOR_ONE_TRIED = 8
+"""Candidates for each that goes through the early stages."""
 
 _GLANCE = 120
 """Measurements by which candidates for a start are compared."""
@@ -94,6 +98,17 @@ class Fit:
     reason: str
 
 
+class _Rough(NamedTuple):
+    """The end of the early stages: a latent of the last stage's shape, and rms over S(0) of what is left.
+
+    `evidence` is how much of that speaks for noise.
+    """
+
+    latent: Tensor
+    unexplained: float
+    evidence: float
+
+
 @dataclass(frozen=True, eq=False)
 class Fitter:
     """Everything that the starts of one reconstruction share."""
@@ -104,9 +119,26 @@ class Fitter:
     report: Report
     fine: FineModel = USUAL_FINE
 
-    def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, latent: Tensor) -> Fit:
-        """Fit from `latent`, one of the first stage's shape, through all stages, and predict on `finest`."""
-        known, evidence = self.measurement.sigma, 0.0
+    def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, candidates: list[Tensor]) -> Fit:
+        """Fit from the best of `candidates`, of the first stage's shape, through all stages to `finest`.
+
+        Candidates are compared by what they predict, and of many the best few by what is left after the
+        early stages.
+        """
+        few = self._nearest(sequence[0], candidates, max(1, len(candidates) // _FOR_ONE_TRIED))
+        rough = min((self._rough(sequence, latent) for latent in few), key=lambda fit: fit.unexplained)
+        known = self.measurement.sigma
+        seen = self
+        if known is not None and known < _EXACT:
+            # nothing to average: a few hundred measurements tell all
+            seen = replace(self, measurement=self.measurement.thinned(_TELLING))
+        sigma = max(self.fine.floor, rough.evidence if known is None else known)
+        fit = seen._corrected(sequence[-1], finest, rough.latent, sigma)
+        return fit if seen is self else self._of_all(fit)
+
+    def _rough(self, sequence: tuple[Stage, ...], latent: Tensor) -> _Rough:
+        """Fit from `latent` through all stages but the last."""
+        known, evidence, unexplained = self.measurement.sigma, 0.0, math.inf
         before, reached = sequence[0].shape, math.inf
         for stage in sequence[:-1]:
             # a start far from the shape explains little too, so that an early stage is not held back much
@@ -121,15 +153,7 @@ class Fitter:
             latent, unexplained = fitted.latent, self._rms(fitted.predicted - target)
             # a misfit below the error that was allowed is no evidence of noise
             evidence = unexplained if unexplained > sigma else 0.0
-        last = sequence[-1]
-        latent = last.carry(before, latent)
-        seen = self
-        if known is not None and known < _EXACT:
-            # nothing to average: a few hundred measurements tell all
-            seen = replace(self, measurement=self.measurement.thinned(_TELLING))
-        sigma = max(self.fine.floor, evidence if known is None else known)
-        fit = seen._corrected(last, finest, latent, sigma)
-        return fit if seen is self else self._of_all(fit)
+        return _Rough(sequence[-1].carry(before, latent), unexplained, evidence)
 
     def _of_all(self, fit: Fit) -> Fit:
         """Return `fit`, one to some of the measurements, with the predictions of all."""
@@ -141,13 +165,13 @@ class Fitter:
         misfit = self._rms(predicted - self.measurement.signal)
         return replace(fit, predicted=predicted, misfit=misfit, cheap=cheap, fine=fine)
 
-    def nearest(self, stage: Stage, latents: list[Tensor]) -> Tensor:
-        """Return which of `latents`, of the shape of `stage`, predicts the measured signal best."""
-        if len(latents) == 1:
-            return latents[0]
+    def _nearest(self, stage: Stage, latents: list[Tensor], count: int) -> list[Tensor]:
+        """Return which `count` of `latents`, of the shape of `stage`, predict the measured signal best."""
+        if len(latents) == count:
+            return latents
         seen = replace(self, measurement=self.measurement.thinned(_GLANCE))
         model, target = seen._model(stage, latents[0]), seen.measurement.signal
-        return min(latents, key=lambda latent: self._rms(model.predict(latent) - target))
+        return sorted(latents, key=lambda latent: self._rms(model.predict(latent) - target))[:count]
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.

@@ -82,7 +82,8 @@ def reconstruct(
         Starts: cylinders of the size and axis that the signal suggests, bent at random, or shapes that a
         learned model knows (for Adam the first is straight).
     n_candidates : int
-        Random shapes of which a start takes the one that explains the signal best.
+        Random shapes of which a start takes the one that explains the signal best: at once, or from 16 on
+        after one in eight has gone through the early stages.
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
@@ -132,7 +133,7 @@ def reconstruct(
         fits = []
         for start, candidates in enumerate(starts):
             fitter = Fitter(measurement, tissue, optimiser, clock.of_start(start), fine)
-            fits.append(fitter.run(sequence, shape, fitter.nearest(sequence[0], candidates)))
+            fits.append(fitter.run(sequence, shape, candidates))
         best = min(fits, key=lambda fit: fit.cost)
         mesh = TetMesh(shape.vertices(best.latent).detach(), shape.tets)
         require_valid(mesh, name="reconstructed mesh")

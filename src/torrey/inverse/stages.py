@@ -14,7 +14,7 @@ from ..shape.spline import DEGREE, refined_count
 _LAYERS_PER_SPAN = 1.5
 """Layers that a span between knots takes before the last stage."""
 
-_FEW = 500
+_FEW = 300
 """Measurements looked at before the last stage."""
 
 
@@ -68,6 +68,7 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
         return (
             Stage("form", shape, 2.2, 2e-2, 40, _FEW),
             Stage("refine", shape, 1.8, 1e-3, 60, _FEW),
+            Stage("settle", shape, 1.5, 5e-5, 80, _FEW),
             only_stage(shape),
         )
     _require_reachable(shape)
