@@ -400,7 +400,7 @@ OPTIONS = [
     Case("two cuts", simulate_with(modes="30", tolerance="1e-3"), ("modes", "tolerance")),
     Case("order 3", simulate_with(order="3"), ("--order", "1, 2")),
     Case(
-        "shape to come", reconstruct_with(shape="autoencoder"), ("shape", "autoencoder", "tube", "vertices")
+        "learned shape of nothing", reconstruct_with(shape="pca"), ("family", "--shape pca takes one", "bend")
     ),
     Case("unknown shape", reconstruct_with(shape="banana"), ("shape", "banana", "tube", "vertices")),
     Case("unknown optimiser", reconstruct_with(optimiser="sgd"), ("optimiser", "sgd", "lm", "adam")),

@@ -17,7 +17,7 @@ from .commands.reproduce import reproduce
 from .commands.track import track
 from .commands.train import train
 from .errors import FileError, InputError, TorreyError
-from .run_settings import RunSettings, build, load_settings
+from .run_settings import LEARNED, RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
 
 if TYPE_CHECKING:
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
     from .acquisition import SignalTable
     from .inverse.result import Reconstruction
+    from .shape import AbstractShape
     from .signal import Tissue
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+_CODES = 24
+"""Shapes that a learned model knows of which a start takes one."""
 
 
 def _version() -> str:
@@ -126,6 +130,7 @@ def reconstruct(
     output: Output,
     tissue: Path | None = None,
     shape: str | None = None,
+    family: str | None = None,
     template: Path | None = None,
     optimiser: str | None = None,
     starts: int | None = None,
@@ -147,7 +152,9 @@ def reconstruct(
     tissue
         TOML with diffusivity (µm²/ms), T2 (ms) and spin_density; diffusivity 2 and no relaxation by default.
     shape
-        Shape model: tube (default) or vertices.
+        Shape model: tube (default), vertices, spectral, or a learned one: sweep, pca or autoencoder.
+    family
+        What a learned shape was learned from: bend, bead or fan, or mixed, the default, for sweep.
     template
         Mesh whose vertices are moved, for --shape vertices.
     optimiser
@@ -168,7 +175,14 @@ def reconstruct(
     if signals.absolute() in [(output / name).absolute() for name in RUN_FILES]:
         raise FileError(f"{output}: holds the input {signals}, which would be overwritten")
     settings = load_settings(
-        config, shape=shape, optimiser=optimiser, starts=starts, snr=snr, sigma=sigma, seed=seed
+        config,
+        shape=shape,
+        family=family,
+        optimiser=optimiser,
+        starts=starts,
+        snr=snr,
+        sigma=sigma,
+        seed=seed,
     )
     if (settings.shape == "vertices") != (template is not None):
         raise InputError("template: --shape vertices needs --template MESH, and no other shape has one")
@@ -218,23 +232,18 @@ def _reconstruct(
     template: Path | None,
     output: Path,
 ) -> None:
-    from .mesh import read_mesh
-
-    mesh = None if template is None else read_mesh(template)
     import torch
 
     from . import inverse
-    from . import shape as shapes
     from .report.files import write_run
 
     options = settings.options
-    if mesh is None:
-        shape = build(shapes.Tube, options.get("tube", {}), table="tube")
-    else:
-        shape = build(shapes.Vertices, options.get("vertices", {}), table="vertices", template=mesh)
+    shape = _shape(settings, template)
     method = inverse.LevenbergMarquardt if settings.optimiser == "lm" else inverse.Adam
     optimiser = build(method, options.get(settings.optimiser, {}), table=settings.optimiser)
     starts: dict[str, Any] = {} if settings.starts is None else {"n_starts": settings.starts}
+    if settings.shape in LEARNED:
+        starts["n_candidates"] = _CODES
     with fitting(settings.starts) as progress:
         result = inverse.reconstruct(
             signal,
@@ -250,6 +259,23 @@ def _reconstruct(
         )
     write_run(result, output)
     print(f"{output / 'report.html'}: {_figures(result)}")
+
+
+def _shape(settings: RunSettings, template: Path | None) -> AbstractShape:
+    """Return the shape model of `settings`; canonical ones are turned by the fit."""
+    from . import shape as shapes
+    from .mesh import prism, read_mesh
+
+    options = settings.options.get(settings.shape, {})
+    if settings.shape == "tube":
+        return build(shapes.Tube, options, table="tube")  # type: ignore[no-any-return]
+    if template is not None:
+        return build(shapes.Vertices, options, table="vertices", template=read_mesh(template))  # type: ignore[no-any-return]
+    if settings.shape == "spectral":
+        return shapes.Posed(build(shapes.Spectral, options, table="spectral", template=prism()))
+    if options:
+        raise InputError(f"[{settings.shape}]: holds {', '.join(options)}; a learned shape has no options")
+    return shapes.Posed(shapes.pretrained(settings.shape, settings.family or "mixed"))  # type: ignore[call-overload]
 
 
 def _figures(result: Reconstruction) -> str:

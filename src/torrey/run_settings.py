@@ -1,6 +1,7 @@
 """Settings of a reconstruction: from a TOML file, then from the command line, which wins.
 
-shape = "tube"         # tube | vertices
+shape = "tube"         # tube | vertices | spectral | sweep | pca | autoencoder
+family = "bend"        # of a learned shape: bend | bead | fan | mixed
 optimiser = "lm"       # lm | adam
 starts = 8
 snr = 50               # or sigma, the noise of one measurement over S(0)
@@ -23,8 +24,9 @@ from typing import Any
 
 from .errors import FileError, InputError
 
-SHAPES = ("tube", "vertices")
-PLANNED_SHAPES = ("autoencoder", "pca", "spectral")
+LEARNED = ("sweep", "pca", "autoencoder")
+SHAPES = ("tube", "vertices", "spectral", *LEARNED)
+FAMILIES = ("bend", "bead", "fan", "mixed")
 OPTIMISERS = ("lm", "adam")
 
 
@@ -32,8 +34,9 @@ OPTIMISERS = ("lm", "adam")
 class RunSettings:
     """What the user chose; None where the library's default holds.
 
-    `sigma` is the standard deviation of the noise of one measurement over S(0), `snr` its inverse. `options`
-    holds the tables of the settings file by the name of the shape or optimiser they belong to.
+    `family` is what a learned shape was learned from; "mixed", all of them, is usual for sweep. `sigma` is
+    the standard deviation of the noise of one measurement over S(0), `snr` its inverse. `options` holds the
+    tables of the settings file by the name of the shape or optimiser they belong to.
 
     Raises
     ------
@@ -42,6 +45,7 @@ class RunSettings:
     """
 
     shape: str = "tube"
+    family: str | None = None
     optimiser: str = "lm"
     starts: int | None = None
     snr: float | None = None
@@ -50,10 +54,7 @@ class RunSettings:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.shape in PLANNED_SHAPES:
-            raise InputError(f"shape: {self.shape} is not in this version; expected {' or '.join(SHAPES)}")
-        if self.shape not in SHAPES:
-            raise InputError(f"shape: {self.shape!r} is unknown; expected {' or '.join(SHAPES)}")
+        self._check_shape()
         if self.optimiser not in OPTIMISERS:
             raise InputError(f"optimiser: {self.optimiser!r} is unknown; expected {' or '.join(OPTIMISERS)}")
         for name in ("starts", "seed"):
@@ -72,6 +73,17 @@ class RunSettings:
                 raise InputError(f"{name}: expected a positive number, got {value!r}")
         if self.sigma is not None and self.sigma >= 1:
             raise InputError(f"sigma: {self.sigma:g} of S(0) leaves no signal; expected below 1 (σ/S(0))")
+
+    def _check_shape(self) -> None:
+        if self.shape not in SHAPES:
+            raise InputError(f"shape: {self.shape!r} is unknown; expected {' or '.join(SHAPES)}")
+        if self.family is not None and self.shape not in LEARNED:
+            raise InputError(f"family: is {self.family!r}, but {self.shape} is not learned; expected none")
+        if self.shape in LEARNED and self.shape != "sweep" and self.family is None:
+            raise InputError(f"family: --shape {self.shape} takes one; expected {', '.join(FAMILIES[:3])}")
+        families = FAMILIES if self.shape == "sweep" else FAMILIES[:3]
+        if self.family is not None and self.family not in families:
+            raise InputError(f"family: {self.family!r} is unknown; expected {' or '.join(families)}")
 
     @property
     def noise(self) -> float | None:

@@ -91,7 +91,8 @@ def from_coefficients(coefficients: Tensor, n_layers: int) -> Channels:
 
 def split(coefficients: Tensor) -> tuple[Tensor, ...]:
     """Return the control values of c₁, c₂, u and v, (48,) each, and the size (3,)."""
-    return coefficients.split([N_CONTROL] * 4 + [3])
+    parts: tuple[Tensor, ...] = coefficients.split([N_CONTROL] * 4 + [3])
+    return parts
 
 
 def from_sections(sections: Tensor, figure: Tensor) -> Channels:
@@ -132,7 +133,9 @@ def observation_matrix(n_layers: int) -> Tensor:
     """Return the matrix (4n + 6, 195) from coefficients to `observed`."""
     at_ends, at_gauss = spline_matrices(n_layers)
     in_layers = at_gauss.view(n_layers, 2, N_CONTROL).mean(1)
-    return torch.block_diag(at_ends, at_ends, at_ends, in_layers, torch.eye(3, dtype=torch.float64))
+    blocks = at_ends, at_ends, at_ends, in_layers, torch.eye(3, dtype=torch.float64)
+    matrix: Tensor = torch.block_diag(*blocks)
+    return matrix
 
 
 @cache

@@ -45,13 +45,15 @@ def normalised(coefficients: Tensor) -> Tensor:
 @cache
 def fit_of_channels() -> Tensor:
     """Return the matrix (195, 326) from what is observed at `LAYERS` layers to coefficients."""
-    return torch.linalg.pinv(observation_matrix(LAYERS))
+    fit: Tensor = torch.linalg.pinv(observation_matrix(LAYERS))
+    return fit
 
 
 @cache
 def _fit_of_values() -> Tensor:
     s = torch.linspace(0, 1, LAYERS + 1, dtype=torch.float64)
-    return torch.linalg.pinv(spline_matrix(N_CONTROL, s))
+    fit: Tensor = torch.linalg.pinv(spline_matrix(N_CONTROL, s))
+    return fit
 
 
 def _continued(parameters: Tensor) -> tuple[Tensor, Tensor]:
