@@ -26,7 +26,16 @@ PUBLISHED_SOLVER = MatrixFormalism(length_scale=1.0)
 FINER_SOLVER = MatrixFormalism(order=2, length_scale=1.0)
 """The same modes by second-order elements, on tets of half the size."""
 
-_OF_THE_METHOD = ("method", "model", "optimiser", "trained_on", "curves", "starts", "iterations")
+_OF_THE_METHOD = (
+    "method",
+    "model",
+    "optimiser",
+    "trained_on",
+    "curves",
+    "starts",
+    "iterations",
+    "training_shapes",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +79,7 @@ def problem_of(spec: Spec) -> Problem:
         # the signal of Rx along u is that of x along Rᵀu: to know the pose is to have it taken out
         directions, rotation = directions @ rotation, torch.eye(3, dtype=torch.float64)
     mesh = canonical.with_vertices(canonical.vertices @ rotation.T)
-    acquisition = _acquisition(spec["protocol"], directions)
+    acquisition = acquisition_of(spec["protocol"], directions)
     tissue = Tissue(diffusivity=spec["diffusivity"])
     solver = PUBLISHED_SOLVER if same else FINER_SOLVER
     with warnings.catch_warnings():
@@ -119,7 +128,8 @@ def _random_rotation(generator: torch.Generator) -> Tensor:
     return rotation
 
 
-def _acquisition(protocol: Mapping[str, Any], directions: Tensor) -> Acquisition:
+def acquisition_of(protocol: Mapping[str, Any], directions: Tensor) -> Acquisition:
+    """Return a recipe's `protocol` along `directions` (n, 3)."""
     return Acquisition.shells_of(
         protocol["bvals"],
         directions,

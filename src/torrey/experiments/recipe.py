@@ -20,8 +20,8 @@ from .typed_fields import made_from
 FamilyName = Literal["bend", "bead", "fan"]
 SettingName = Literal["paper", "honest"]
 ScaleName = Literal["minutes", "hour", "full"]
-Model = Literal["tube", "sweep", "pca", "autoencoder", "vertices", "cylinder"]
-"""What is fitted: a shape model, every vertex, or a straight cylinder."""
+Model = Literal["tube", "sweep", "pca", "autoencoder", "vertices", "cylinder", "mlp", "network"]
+"""What is fitted: a shape model, every vertex, or a straight cylinder; or the network that guesses."""
 
 FAMILIES: Mapping[str, AbstractDeformed] = {family.name: family for family in (BendTwist(), Beads(), Fans())}
 SHIPPED = ("table1", "bend", "bead", "fan", "directions", "times", "convergence")
@@ -77,12 +77,16 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How much is computed: test shapes of each family, repeats of each fit, starts and iterations of one."""
+    """How much is computed: test shapes of each family, repeats of each fit, starts and iterations of one.
+
+    `iterations` are those of a descent, or epochs of a network, which learns from `training_shapes`.
+    """
 
     shapes: int = 1
     repeats: int = 1
     starts: int
     iterations: int
+    training_shapes: int = 300
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -211,6 +215,7 @@ class Recipe:
                     "curves": self.figure == "curves",
                     "starts": size.starts,
                     "iterations": size.iterations,
+                    "training_shapes": size.training_shapes,
                 }
 
     def _samples(self, family: str, count: int) -> range:

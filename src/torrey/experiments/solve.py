@@ -14,6 +14,7 @@ from ..inverse.metrics import chamfer_up_to_symmetry
 from ..mesh import TetMesh
 from ..shape import AbstractShape, Posed, Tube, pretrained
 from .baselines import descend_in_vertices, fit_cylinder
+from .networks import network_of
 from .problem import Problem
 from .task import Spec, task_seed
 
@@ -39,21 +40,30 @@ class Solution:
     ----------
     mesh : TetMesh
         µm.
-    misfit : float
-        Root mean square of predicted − measured over S(0).
+    misfit : float or None
+        Root mean square of predicted − measured over S(0); None where nothing was predicted.
     curves : mapping of str to ndarray
         Over some iterations of the best start: "iteration" (I,), "misfit" (I,); for experiments that draw
         them "d_prime" (I,), µm, "volume" (I,), µm³, and "latent" (I, P).
     """
 
     mesh: TetMesh
-    misfit: float
+    misfit: float | None
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def solve(problem: Problem, spec: Spec) -> Solution:
     """Return what the method of `spec` makes of `problem`."""
+    if spec["model"] in ("mlp", "network"):
+        return _guessed(problem, spec)
     return _solution(_reconstruct(problem, spec), problem, whole=spec["curves"])
+
+
+def _guessed(problem: Problem, spec: Spec) -> Solution:
+    """Return what a network makes of the signals, which are in the order in which it learned them."""
+    vertices = network_of(spec).predict(problem.signal)
+    # a guess may be folded, so nothing is simulated in it
+    return Solution(TetMesh(vertices, problem.template.tets), None)
 
 
 def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:

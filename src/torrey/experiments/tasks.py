@@ -27,8 +27,9 @@ def fit_shape(spec: Spec) -> Outcome:
         values = {
             "d_prime": chamfer_up_to_symmetry(mesh, truth, n_points=_POINTS),
             "d_prime_vertices": chamfer_up_to_symmetry(mesh.vertices, truth.vertices),
-            "misfit": found.misfit,
             "volume_error": abs(volume / true_volume - 1),
         }
+    if found.misfit is not None:
+        values["misfit"] = found.misfit
     arrays = {"vertices": mesh.vertices.detach().numpy(), "tets": mesh.tets.numpy()}
     return Outcome(values, {**arrays, **{f"curve_{name}": curve for name, curve in found.curves.items()}})
