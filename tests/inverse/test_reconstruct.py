@@ -10,7 +10,7 @@ from torrey.acquisition import Acquisition
 from torrey.acquisition.directions import electrostatic_directions
 from torrey.errors import InputError
 from torrey.inverse import Adam, Iteration, LevenbergMarquardt, reconstruct
-from torrey.inverse.fit import MODEL_FLOOR
+from torrey.inverse.fit import USUAL_FINE
 from torrey.inverse.metrics import chamfer_up_to_inversion
 from torrey.mesh import cylinder, validate
 from torrey.shape import Tube, Vertices
@@ -83,7 +83,7 @@ def test_every_start_finds_the_shape(name, n_starts, bound):
 
     assert float(result.posterior.standard_deviations[0]) < 0.01
     # one ring of eight layers against one of twelve
-    assert MODEL_FLOOR <= result.posterior.model_sigma < 3e-3
+    assert USUAL_FINE.floor <= result.posterior.model_sigma < 3e-3
     json.dumps(result.settings, allow_nan=False)
     assert result.settings["tissue"]["T2"] == "infinite"
     assert result.settings["shape"]["n_control"] == SHAPE.n_control
