@@ -12,6 +12,8 @@ from .sweep import Sweep
 
 Kind = Literal["pca", "autoencoder", "sweep"]
 FamilyName = Literal["bend", "bead", "fan", "mixed"]
+FAMILIES = get_args(FamilyName)
+"""All of which ship for a sweep, and the first three for the other kinds."""
 
 
 @overload
@@ -34,7 +36,8 @@ def pretrained(kind: Kind, family: FamilyName) -> PCA | Autoencoder | Sweep:
     InputError
         When there is no such kind or family.
     """
-    for name, value, expected in (("kind", kind, get_args(Kind)), ("family", family, get_args(FamilyName))):
+    families = FAMILIES if kind == "sweep" else FAMILIES[:3]
+    for name, value, expected in (("kind", kind, get_args(Kind)), ("family", family, families)):
         if value not in expected:
             raise InputError(f"pretrained: {name} is {value!r}, expected {' or '.join(expected)}")
     with as_file(files("torrey") / "data" / "models" / f"{kind}_{family}.safetensors") as path:
