@@ -66,6 +66,6 @@ def test_gradient_of_the_false_edges_is_that_of_differences():
         float(example.loss(phantom, example.masses_of(phantom, phantom.fods + move, seeds), more))
         for move in (along, -along)
     )
-    # no streamline ends elsewhere under so small a change; gradients are those of the peaks, beside which MRtrix's
-    # ascent, on its table of elevations, ends: 1.4e-5 measured
+    # no streamline ends elsewhere under so small a change; gradients are those of the peaks, beside
+    # which MRtrix's ascent, on its table of elevations, ends: 1.4e-5 measured
     assert float((gradient * along).sum()) == pytest.approx((high - low) / 2, rel=1e-4)
