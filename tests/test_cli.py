@@ -179,6 +179,27 @@ def test_unknown_option_of_a_table_is_one_line(folder, fit, capsys):
     assert fit.calls == []
 
 
+@pytest.mark.parametrize(
+    ("options", "model", "n_latent"),
+    [
+        (["--shape", "sweep"], shapes.Sweep, 35),
+        (["--shape", "sweep", "--family", "bead"], shapes.Sweep, 22),
+        (["--shape", "pca", "--family", "fan"], shapes.PCA, 5),
+        (["--shape", "autoencoder", "--family", "bend"], shapes.Autoencoder, 16),
+        (["--shape", "spectral"], shapes.Spectral, 96),
+    ],
+)
+def test_shapes_of_canonical_pose_are_turned_by_the_fit(folder, fit, options, model, n_latent):
+    assert main(["reconstruct", "signals.tsv", "-o", "run", *options]) == 0
+    _, given = fit.calls[0]
+    posed = given["shape"]
+    assert isinstance(posed, shapes.Posed)
+    assert isinstance(posed.model, model)
+    assert posed.n_latent == n_latent + 3
+    assert posed.n_candidates == posed.model.n_candidates
+    assert posed.start_margin == posed.model.start_margin
+
+
 def test_demo_reconstructs_the_signals_that_ship(tmp_path, fit, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     (signal, acquisition, _), options = fit.calls[0]

@@ -17,7 +17,7 @@ from .commands.reproduce import reproduce
 from .commands.track import track
 from .commands.train import train
 from .errors import FileError, InputError, TorreyError
-from .run_settings import LEARNED, RunSettings, build, load_settings
+from .run_settings import RunSettings, build, load_settings
 from .terminal import Output, fitting, one_line, warnings_as_lines, working
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from .signal import Tissue
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-
-_CODES = 24
-"""Shapes that a learned model knows of which a start takes one."""
 
 
 def _version() -> str:
@@ -242,8 +239,6 @@ def _reconstruct(
     method = inverse.LevenbergMarquardt if settings.optimiser == "lm" else inverse.Adam
     optimiser = build(method, options.get(settings.optimiser, {}), table=settings.optimiser)
     starts: dict[str, Any] = {} if settings.starts is None else {"n_starts": settings.starts}
-    if settings.shape in LEARNED:
-        starts["n_candidates"] = _CODES
     with fitting(settings.starts) as progress:
         result = inverse.reconstruct(
             signal,

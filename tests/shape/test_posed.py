@@ -42,6 +42,8 @@ def test_vertices_turn_and_nothing_else_changes():
     assert posed.fold_margin(latent) == TUBE.fold_margin(inner)
     torch.testing.assert_close(posed.roughness(latent), TUBE.roughness(inner))
     assert posed.tets is TUBE.tets
+    assert posed.start_margin == TUBE.start_margin > 0
+    assert posed.n_candidates == TUBE.n_candidates
 
 
 def test_derivatives_against_differences():

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..mesh import TetMesh
     from ..shape.families import ShapeSample
 
-_DIFFUSIVITY, _LENGTH_SCALE = 2.0, 1.0
-"""Of the paper, µm²/ms and µm."""
+_DIFFUSIVITY = 2.0
+"""Of the paper, µm²/ms."""
 
 
 def dataset(
@@ -82,14 +82,17 @@ def dataset(
 
 def remidi_signals(sample: ShapeSample) -> Tensor:
     """Return the signals (1 890,) of a shape in its pose by the protocol of the ReMiDi paper, µm³."""
-    from ..signal import MatrixFormalism, Tissue, simulate
+    from ..experiments.problem import PUBLISHED_SOLVER
+    from ..signal import Tissue, simulate
 
     mesh = _template().with_vertices(sample.vertices)
-    tissue, solver = Tissue(diffusivity=_DIFFUSIVITY), MatrixFormalism(length_scale=_LENGTH_SCALE)
-    return simulate(mesh, tissue, _protocol(), solver=solver).real
+    tissue = Tissue(diffusivity=_DIFFUSIVITY)
+    return simulate(mesh, tissue, _protocol(), solver=PUBLISHED_SOLVER).real
 
 
 def _settings() -> dict[str, Any]:
+    from ..experiments.problem import PUBLISHED_SOLVER
+
     protocol = _protocol()
     return {
         "protocol": "ReMiDi, arXiv 2502.01988",
@@ -101,7 +104,7 @@ def _settings() -> dict[str, Any]:
         "order": "directions vary fastest, then b-values, then separations",
         "diffusivity_um2_per_ms": _DIFFUSIVITY,
         "solver": "matrix formalism",
-        "length_scale_um": _LENGTH_SCALE,
+        "length_scale_um": PUBLISHED_SOLVER.length_scale,
         "unit": "um3",
     }
 

@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +17,10 @@ from ..signal import Tissue
 from ..signal.simulate import simulate
 from .baselines import Mlp, Network, ResidualMlp, Training, train_network
 from .problem import PUBLISHED_SOLVER, acquisition_of
-from .recipe import FAMILIES
+from .recipe import FAMILIES, Model
 from .task import Spec
 
-Kind = Literal["mlp", "network"]
-
-_ARCHITECTURES: Mapping[str, Mlp | ResidualMlp] = {
+_ARCHITECTURES: Mapping[Model, Mlp | ResidualMlp] = {
     # the published width of 4 096 makes 247 million weights: days on a laptop
     "mlp": Mlp(n_layers=15, width=256),
     "network": ResidualMlp(n_blocks=3, width=256),
@@ -52,7 +49,7 @@ def network_of(spec: Spec) -> Network:
 
 
 @cache
-def _trained(kind: Kind, data: str, noise: float, n_epochs: int) -> Network:
+def _trained(kind: Model, data: str, noise: float, n_epochs: int) -> Network:
     signals, vertices = _shapes(data)
     held = max(1, len(signals) // _OF_TEN)
     training = Training(

@@ -28,9 +28,6 @@ _NO_NOISE = 1e-7
 _EXPLAINED, _EXACTLY = 1.08, 2e-5
 """Misfit over the noise, and over S(0) without noise, below which no other start is made."""
 
-_TUBES, _CODES = 3, 24
-"""Candidates of a start: tubes bent at random, and shapes that a learned model knows."""
-
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -71,14 +68,17 @@ def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:
     generator = torch.Generator().manual_seed(task_seed(spec))
     # signals of the method's own simulator are exact
     sigma = _NO_NOISE if problem.sigma is None and problem.solver is not None else problem.sigma
-    given: dict[str, Any] = {"sigma": sigma, "generator": generator}
+    given: dict[str, Any] = {"sigma": sigma, "solver": problem.solver}
     measured = problem.signal, problem.acquisition, problem.tissue
     known = spec["pose"] == "known"
     if spec["model"] == "cylinder":
-        return fit_cylinder(*measured, pose_known=known, n_starts=spec["starts"], **given).reconstruction
+        given["template"] = None if problem.solver is None else problem.template
+        return fit_cylinder(
+            *measured, pose_known=known, n_starts=spec["starts"], generator=generator, **given
+        ).reconstruction
     if spec["model"] == "vertices":
         # it has one start, the template
-        return descend_in_vertices(*measured, template=problem.template, optimiser=adam, sigma=problem.sigma)
+        return descend_in_vertices(*measured, template=problem.template, optimiser=adam, **given)
     descent = spec["optimiser"] == "adam"
     shape, tries = _shape_model(spec, pose_known=known), []
     # a descent is run once, as published; else from new starts until one explains what is measured
@@ -87,9 +87,8 @@ def _reconstruct(problem: Problem, spec: Spec) -> Reconstruction:
             *measured,
             shape=shape,
             optimiser=adam if descent else LevenbergMarquardt(),
-            solver=problem.solver,
             n_starts=1,
-            n_candidates=_TUBES if spec["model"] == "tube" else _CODES,
+            generator=generator,
             **given,
         )
         tries.append(found)

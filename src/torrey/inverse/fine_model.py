@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..errors import InputError
 from ..signal import MatrixFormalism
 
-_FINEST = 1e-3
-"""A length scale, µm, that lets every mode in."""
+_FINEST, _ALL = 1e-3, 10**9
+"""A length scale, µm, that lets every mode in, and a number of modes that no mesh has."""
 
 _ROUNDING = 1e-7
 """What rounding, and modes held fixed in a Jacobian, leave of S(0)."""
@@ -52,16 +51,15 @@ class FineModel:
             raise InputError(
                 "solver: expected MatrixFormalism with modes or length_scale, for a fixed number of modes"
             )
-        most = 10**9 if solver.modes is None else int(solver.modes)
+        most = _ALL if solver.modes is None else int(solver.modes)
         length_scale = _FINEST if solver.length_scale is None else solver.length_scale
         return cls(solver.order, length_scale, most, _ROUNDING, 6)
 
     @property
     def settings(self) -> dict[str, float | int | None]:
         """What describes it in a result."""
-        finite = self.length_scale > _FINEST and math.isfinite(self.length_scale)
         return {
             "element_order": self.order,
-            "length_scale": self.length_scale if finite else None,
-            "modes": None if self.most_modes == 10**9 else self.most_modes,
+            "length_scale": None if self.length_scale == _FINEST else self.length_scale,
+            "modes": None if self.most_modes == _ALL else self.most_modes,
         }

@@ -41,7 +41,7 @@ _HURRIED_SHARE = 0.02
 """The same as a share of ½|F|² under noise, which is most of it."""
 
 _EXACT = 1e-5
-"""Known noise over S(0) that is none: signals are then those of another simulation."""
+"""Error over S(0) below which signals are exact: those of a simulation, by the solver that is believed."""
 
 _ENOUGH_MODES = 60
 """Modes of the Jacobian that tells how sure the answer is."""
@@ -50,8 +50,8 @@ _TELLING = 300
 """Exact signals that are fitted."""
 
 _FINER, _MOST_FINER = 0.9, 120
-"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact: the
-Jacobian with modes held fixed is then so near to the true one that steps go to the end of flat valleys."""
+"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact: more
+modes make the Jacobian in which they are held fixed a better one, and each step takes longer."""
 
 _FOR_ONE_TRIED = 8
 """Candidates for each that goes through the early stages."""
@@ -128,11 +128,10 @@ class Fitter:
         few = self._nearest(sequence[0], candidates, max(1, len(candidates) // _FOR_ONE_TRIED))
         rough = min((self._rough(sequence, latent) for latent in few), key=lambda fit: fit.unexplained)
         known = self.measurement.sigma
-        seen = self
-        if known is not None and known < _EXACT:
-            # nothing to average: a few hundred measurements tell all
-            seen = replace(self, measurement=self.measurement.thinned(_TELLING))
         sigma = max(self.fine.floor, rough.evidence if known is None else known)
+        # of exact signals there is nothing to average: a few hundred tell all
+        exact = sigma < _EXACT
+        seen = replace(self, measurement=self.measurement.thinned(_TELLING)) if exact else self
         fit = seen._corrected(sequence[-1], finest, rough.latent, sigma)
         return fit if seen is self else self._of_all(fit)
 

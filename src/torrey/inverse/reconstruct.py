@@ -33,9 +33,6 @@ from .stages import Stage, only_stage, stages
 
 _TRIES = 50
 
-_CANDIDATES = 3
-"""Usual number of random shapes of which a start takes one."""
-
 _MOST_PARAMETERS = 400
 """Parameters up to which a Jacobian is formed; with more, first-order descent is the default."""
 
@@ -49,7 +46,7 @@ def reconstruct(
     optimiser: LevenbergMarquardt | Adam | None = None,
     solver: MatrixFormalism | None = None,
     n_starts: int = 4,
-    n_candidates: int = _CANDIDATES,
+    n_candidates: int | None = None,
     sigma: float | None = None,
     normalised: bool = False,
     generator: torch.Generator | None = None,
@@ -81,9 +78,9 @@ def reconstruct(
     n_starts : int
         Starts: cylinders of the size and axis that the signal suggests, bent at random, or shapes that a
         learned model knows (for Adam the first is straight).
-    n_candidates : int
+    n_candidates : int, optional
         Random shapes of which a start takes the one that explains the signal best: at once, or from 16 on
-        after one in eight has gone through the early stages.
+        after one in eight has gone through the early stages. 3 by default, 24 of learned shapes.
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
@@ -110,6 +107,7 @@ def reconstruct(
         optimiser = Adam() if shape.n_latent > _MOST_PARAMETERS else LevenbergMarquardt()
     _require_affordable(optimiser, shape)
     _require_one_compartment(tissue)
+    n_candidates = shape.n_candidates if n_candidates is None else n_candidates
     for name, count in (("n_starts", n_starts), ("n_candidates", n_candidates)):
         if count < 1:
             raise InputError(f"{name}: expected at least 1, got {count}")

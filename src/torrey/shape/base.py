@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,8 +23,15 @@ class Extent:
 class AbstractShape(ABC):
     """A differentiable map from a latent (P,) to vertices (V, 3), µm, of a mesh with fixed connectivity."""
 
-    start_margin: ClassVar[float] = 0.0
-    """Fold margin at and below which a shape is no place to start a fit from."""
+    @property
+    def start_margin(self) -> float:
+        """Fold margin at and below which a shape is no place to start a fit from."""
+        return 0.0
+
+    @property
+    def n_candidates(self) -> int:
+        """Usual number of random shapes of which a start of a fit takes one."""
+        return 3
 
     @property
     @abstractmethod

@@ -13,6 +13,9 @@ from torch import Tensor
 from .base import Extent
 from .template import TemplateShape, straight
 
+MANY_CODES = 24
+"""Codes of training shapes of which a start of a fit takes one."""
+
 _MIXED = 3
 """Codes that a latent between codes is a mean of."""
 
@@ -42,6 +45,11 @@ class LearnedShape(TemplateShape):
     def n_latent(self) -> int:
         """Number of parameters P."""
         return self.codes.shape[1]
+
+    @property
+    def n_candidates(self) -> int:
+        """As many of `codes` as make one of them likely to be near."""
+        return MANY_CODES
 
     def gauge(self, latent: Tensor) -> Tensor:
         """Return nothing (0,): canonical shapes are centred, and the signal sees all else."""

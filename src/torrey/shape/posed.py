@@ -69,6 +69,16 @@ class Posed(AbstractShape):
         """Connectivity (T, 4), that of the model."""
         return self.model.tets
 
+    @property
+    def start_margin(self) -> float:
+        """That of the model."""
+        return self.model.start_margin
+
+    @property
+    def n_candidates(self) -> int:
+        """That of the model."""
+        return self.model.n_candidates
+
     def split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the latent (P,) of the model and the rotation (3, 3)."""
         return latent[:-3], rotation_of(latent[-3:])

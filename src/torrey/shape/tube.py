@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,8 +77,6 @@ class Tube(AbstractShape):
         n_layers + 1 sections. The cross-section has the area of the disc.
     """
 
-    start_margin: ClassVar[float] = 0.5
-
     n_control: int = 11
     n_radius: int = 19
     n_rings: int = 2
@@ -91,6 +89,11 @@ class Tube(AbstractShape):
                 raise InputError(f"Tube: {name} is {value}, expected at least {least}")
         # built here because a table cannot be made inside a function transform that first asks for it
         _ = self._at_layers, self._section
+
+    @property
+    def start_margin(self) -> float:
+        """Half way to a fold."""
+        return 0.5
 
     @property
     def n_latent(self) -> int:

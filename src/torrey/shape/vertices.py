@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +52,6 @@ class Vertices(TemplateShape):
         When the template has an inverted tet or the smoothing is not positive.
     """
 
-    start_margin: ClassVar[float] = 0.5
-
     smoothing: float = 16.0
 
     def __post_init__(self) -> None:
@@ -62,6 +60,11 @@ class Vertices(TemplateShape):
         super().__post_init__()
         # built here because a table cannot be made inside a function transform that first asks for it
         _ = self._solve, self._mean_edge
+
+    @property
+    def start_margin(self) -> float:
+        """Half way to a fold."""
+        return 0.5
 
     @property
     def n_latent(self) -> int:

@@ -11,7 +11,7 @@ from ...acquisition import Acquisition
 from ...inverse import LevenbergMarquardt, Reconstruction, reconstruct
 from ...mesh import TetMesh
 from ...shape import Posed, StraightCylinder
-from ...signal.tissue import Tissue
+from ...signal import MatrixFormalism, Tissue
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ def fit_cylinder(
     *,
     pose_known: bool = False,
     template: TetMesh | None = None,
+    solver: MatrixFormalism | None = None,
     n_starts: int = 2,
     sigma: float | None = None,
     normalised: bool = False,
@@ -40,7 +41,7 @@ def fit_cylinder(
 
     Parameters
     ----------
-    signal, acquisition, tissue, sigma, normalised, generator
+    signal, acquisition, tissue, solver, sigma, normalised, generator
         As for `torrey.reconstruct`.
     pose_known : bool
         Whether the axis is z; it is found where not.
@@ -62,6 +63,7 @@ def fit_cylinder(
         tissue,
         shape=cylinder if pose_known else posed,
         optimiser=LevenbergMarquardt(),
+        solver=solver,
         n_starts=n_starts,
         sigma=sigma,
         normalised=normalised,

@@ -12,7 +12,7 @@ from ...acquisition import Acquisition
 from ...inverse import Adam, Iteration, Reconstruction, reconstruct
 from ...mesh import TetMesh, prism
 from ...shape import Extent, Vertices
-from ...signal.tissue import Tissue
+from ...signal import MatrixFormalism, Tissue
 
 
 def descend_in_vertices(
@@ -23,6 +23,7 @@ def descend_in_vertices(
     template: TetMesh | None = None,
     smoothing: float = 16.0,
     optimiser: Adam | None = None,
+    solver: MatrixFormalism | None = None,
     sigma: float | None = None,
     normalised: bool = False,
     progress: Callable[[Iteration], None] | None = None,
@@ -33,7 +34,7 @@ def descend_in_vertices(
 
     Parameters
     ----------
-    signal, acquisition, tissue, sigma, normalised, progress
+    signal, acquisition, tissue, solver, sigma, normalised, progress
         As for `torrey.reconstruct`.
     template : TetMesh, optional
         `prism()` by default, the paper's straight axon along z.
@@ -53,6 +54,7 @@ def descend_in_vertices(
         tissue,
         shape=_FromTemplate(template=prism() if template is None else template, smoothing=smoothing),
         optimiser=Adam() if optimiser is None else optimiser,
+        solver=solver,
         n_starts=1,
         sigma=sigma,
         normalised=normalised,

@@ -16,6 +16,7 @@ from ...autodiff import jacobian
 from ...errors import InputError
 from ...mesh import disc, polygon, prism, sweep_connectivity
 from ..base import AbstractShape, Extent
+from ..learned import MANY_CODES
 from ..weights import Weights, read_weights, template_hash, write_weights
 from .channels import (
     N_COEFFICIENTS,
@@ -203,6 +204,11 @@ class Sweep(AbstractShape):
             if gain < _STILL:
                 break
         return latent
+
+    @property
+    def n_candidates(self) -> int:
+        """As many of `codes` as make one of them likely to be near."""
+        return MANY_CODES
 
     def fold_margin(self, latent: Tensor) -> float:
         """Return 1 minus the largest turn between layers over that which would fold, positive always."""
