@@ -1,9 +1,9 @@
-"""Networks among the methods: that they are asked what they were taught, and that a task depends on its spec."""
+"""Networks among the methods: they are asked what they were taught, and a task depends on its spec alone."""
 
 import torch
 
 from torrey.acquisition import electrostatic_directions
-from torrey.experiments.networks import network_of
+from torrey.experiments import networks
 from torrey.experiments.problem import PUBLISHED_SOLVER, acquisition_of, problem_of
 from torrey.experiments.solve import solve
 from torrey.mesh import TetMesh, prism
@@ -50,8 +50,8 @@ def test_a_guess_is_of_the_template_and_of_the_spec_alone():
     found = solve(problem, SPEC)
     assert found.misfit is None
     assert torch.equal(found.mesh.tets, problem.template.tets)
-    network_of.__globals__["_trained"].cache_clear()
-    network_of.__globals__["_shapes"].cache_clear()
+    networks._trained.cache_clear()
+    networks._shapes.cache_clear()
     assert torch.equal(solve(problem, SPEC).mesh.vertices, found.mesh.vertices)
     narrow = solve(problem, {**SPEC, "model": "mlp"})
     assert not torch.equal(narrow.mesh.vertices, found.mesh.vertices)

@@ -15,7 +15,7 @@ _LAYERS_PER_SPAN = 1.5
 """Layers that a span between knots takes before the last stage."""
 
 _FEW = 300
-"""Measurements looked at before the last stage."""
+"""Measurements looked at before the last stage of a learned shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,8 @@ class Stage:
     most_modes : int
         At most this many; a large shape has more than its signals need.
     most_measurements : int or None
-        At most this many are looked at: a few hundred tell a rough shape as well as thousands do. None for
-        all.
+        At most this many are looked at: a few hundred tell a rough shape of few parameters as well as
+        thousands do. None for all.
     """
 
     name: str
@@ -77,9 +77,9 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     coarse = replace(shape, n_control=4, n_radius=4, n_rings=1, n_layers=8)
     whole = replace(shape, n_rings=1, n_layers=layers)
     return (
-        Stage("size", coarse, 2.2, 2e-2, 30, _FEW),
-        Stage("form", whole, 2.0, 5e-3, 60, _FEW),
-        Stage("refine", whole, 1.8, 5e-4, 60, _FEW),
+        Stage("size", coarse, 2.2, 2e-2, 30),
+        Stage("form", whole, 2.0, 5e-3, 60),
+        Stage("refine", whole, 1.8, 5e-4, 60),
         only_stage(shape),
     )
 
