@@ -2,9 +2,9 @@
 
     python benchmarks/latent_fit.py [--shapes N]
 
-The first N shapes of each test split: 315 vertices, 1 890 signals by the solver that fits them, no noise, pose
-known, one start. d′ is between surfaces. Then, at beads of amplitude 0.35: how well signals determine each
-direction of the sweep's latent (Laplace approximation), if each is known to σ of S(0).
+The first N shapes of each test split: 315 vertices, 1 890 signals by the solver that fits them, no noise,
+pose known, one start. d′ is between surfaces. Then, at beads of amplitude 0.35: how well signals determine
+each direction of the sweep's latent (Laplace approximation), if each is known to σ of S(0).
 """
 
 from __future__ import annotations
