@@ -25,7 +25,7 @@ _POINTS = 1000
 
 _NO_NOISE = 1e-7
 
-_EXPLAINED, _EXACTLY = 1.08, 2e-5
+_EXPLAINED, _EXACTLY = 1.08, 1e-5
 """Misfit over the noise, and over S(0) without noise, below which no other start is made."""
 
 

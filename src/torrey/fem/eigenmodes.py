@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -145,6 +145,23 @@ class Spectrum:
             # what the space has seen of the modes below is sooner right than another guess
             known = 0 if below is None else self._known_below(below)
             guess = known if known > wanted else int(1.4 * guess) + 8
+
+    def completed(self, modes: Eigenmodes) -> Eigenmodes:
+        """Return `modes` of this mesh with all others above their cut, where a dense solve can find them.
+
+        Changes out of the span of the kept ones need no iteration then. Of a larger mesh return `modes`.
+        """
+        n_nodes = int(self._mass.shape[0])
+        if n_nodes > 2 * DENSE_BELOW or modes.complete:
+            return modes
+        with one_blas_thread():
+            values, vectors = self._whole.lowest(n_nodes)
+        n = modes.n_modes
+        return replace(
+            modes,
+            values=np.concatenate([modes.values[:n], values[n:]]),
+            vectors=np.concatenate([modes.vectors[:, :n], vectors[:, n:]], axis=1),
+        )
 
     def _guess_below(self, below: float) -> int:
         return max(_weyl_count(self._volume, below / self._diffusivity), self._known_below(below))

@@ -105,16 +105,27 @@ def reduced_model(geometry: ElementGeometry, basis: ModalBasis, *, out_of_span: 
 
 
 def reduced_tangents(
-    vertices: Tensor, coefficients: Coefficients, basis: ModalBasis, displacements: Tensor
+    vertices: Tensor,
+    coefficients: Coefficients,
+    basis: ModalBasis,
+    displacements: Tensor,
+    *,
+    out_of_span: OutOfSpan = "none",
 ) -> ReducedModel:
-    """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm, with Φ held."""
+    """Return the derivative of the reduced operators along `displacements` (P, V, 3), µm.
+
+    With Φ held, or with the change out of their span of the slow modes or all; these are for eigenmodes.
+    """
     space = basis.space
 
     def geometry(x: Tensor) -> ElementGeometry:
         return element_geometry(x, space, coefficients)
 
     centred = (vertices - basis.centroid).detach()
-    return _along(basis, assemble(space, ElementGeometry(*pushforward(geometry, centred, displacements))))
+    tangents = assemble(space, ElementGeometry(*pushforward(geometry, centred, displacements)))
+    model = _along(basis, tangents)
+    outside = Outside.of(basis.modes, out_of_span)
+    return model if outside is None else _add_out_of_span(basis, outside, tangents, model)
 
 
 def _along(basis: ModalBasis, tangents: PairValues) -> ReducedModel:
@@ -150,10 +161,10 @@ class _Reduce(torch.autograd.Function):
         basis: ModalBasis = ctx.basis
         pairs = assemble(basis.space, ElementGeometry(*tangents[:-2]))
         batch = PairValues(*(values[None] for values in pairs))
-        model = ReducedModel(*(t[0] for t in _along(basis, batch)))
+        model = _along(basis, batch)
         if ctx.outside is not None:
-            model = _add_out_of_span(basis, ctx.outside, pairs, model)
-        return tuple(model)
+            model = _add_out_of_span(basis, ctx.outside, batch, model)
+        return tuple(t[0] for t in model)
 
 
 def _pair_cotangent(basis: ModalBasis, outside: Outside | None, bar: ReducedModel) -> PairValues:
@@ -199,18 +210,24 @@ def change_outside(basis: ModalBasis, outside: Outside, tangents: PairValues) ->
 def _add_out_of_span(
     basis: ModalBasis, outside: Outside, tangents: PairValues, model: ReducedModel
 ) -> ReducedModel:
-    """Add to a tangent of the reduced operators what dΦ outside the span makes of it.
+    """Add to P tangents of the reduced operators what dΦ outside the span makes of them.
 
     Of S̃ it changes nothing, its modes being orthogonal.
     """
-    X = change_outside(basis, outside, tangents)
     Phi, k = basis.vectors.cpu().numpy(), outside.n_modes
-    across = np.zeros((3, Phi.shape[1], Phi.shape[1]))
-    across[:, :, :k] = [(basis.space.matrix(J) @ Phi).T @ X for J in basis.moments]
-    moments = model.moments + _symmetric(torch.from_numpy(across).to(model.moments))
-    magnetisation = model.magnetisation.clone()
-    magnetisation[:k] += torch.from_numpy(X.T @ basis.modes.mass.sum(1)).to(magnetisation)
-    return ReducedModel(model.rates, moments, magnetisation)
+    images = np.stack([(basis.space.matrix(J) @ Phi).T for J in basis.moments])
+    load = basis.modes.mass.sum(1)
+    across = np.zeros(model.moments.shape)
+    started = np.zeros(model.magnetisation.shape)
+    for p, pairs in enumerate(zip(*tangents, strict=True)):
+        X = change_outside(basis, outside, PairValues(*pairs))
+        across[p, :, :, :k] = images @ X
+        started[p, :k] = X.T @ load
+    return ReducedModel(
+        model.rates,
+        model.moments + _symmetric(torch.from_numpy(across).to(model.moments)),
+        model.magnetisation + torch.from_numpy(started).to(model.magnetisation),
+    )
 
 
 def _row_sums(space: FunctionSpace, values: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from ..signal import MatrixFormalism
 _FINEST, _ALL = 1e-3, 10**9
 """A length scale, µm, that lets every mode in, and a number of modes that no mesh has."""
 
-_ROUNDING = 1e-7
-"""What rounding, and modes held fixed in a Jacobian, leave of S(0)."""
+_LATENT = 5e-6
+"""What the latent of a learned shape leaves of S(0) at the shape nearest to the true one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FineModel:
             )
         most = _ALL if solver.modes is None else int(solver.modes)
         length_scale = _FINEST if solver.length_scale is None else solver.length_scale
-        return cls(solver.order, length_scale, most, _ROUNDING, 6)
+        return cls(solver.order, length_scale, most, _LATENT, 6)
 
     @property
     def settings(self) -> dict[str, float | int | None]:

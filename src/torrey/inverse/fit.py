@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -40,8 +40,11 @@ _HURRIED_GAIN = 3.0
 _HURRIED_SHARE = 0.02
 """The same as a share of ½|F|² under noise, which is most of it."""
 
-_EXACT = 1e-5
+_EXACT = 2e-5
 """Error over S(0) below which signals are exact: those of a simulation, by the solver that is believed."""
+
+_EXACT_PASSES = 2.0, 1.0
+"""Errors over the believed one of the passes over exact signals; modes are counted before each."""
 
 _ENOUGH_MODES = 60
 """Modes of the Jacobian that tells how sure the answer is."""
@@ -49,15 +52,17 @@ _ENOUGH_MODES = 60
 _TELLING = 300
 """Exact signals that are fitted."""
 
-_FINER, _MOST_FINER = 0.9, 120
-"""Length scale of the modes, over the fine model's, and their number at most, where signals are exact: more
-modes make the Jacobian in which they are held fixed a better one, and each step takes longer."""
-
 _FOR_ONE_TRIED = 8
 """Candidates for each that goes through the early stages."""
 
 _GLANCE = 120
 """Measurements by which candidates for a start are compared."""
+
+_GLANCING = LevenbergMarquardt(max_iterations=4)
+"""How far relatives are fitted before they are compared."""
+
+_MOST_FITTED, _AS_GOOD = 4, 2.0
+"""How many of them are fitted to their end at most, and how much more than the best one may leave."""
 
 _NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
@@ -98,6 +103,13 @@ class Fit:
     reason: str
 
 
+class Candidate(NamedTuple):
+    """A `latent` of a model, that of the first stage or one of its relatives, to start from."""
+
+    shape: AbstractShape
+    latent: Tensor
+
+
 class _Rough(NamedTuple):
     """The end of the early stages: a latent of the last stage's shape, and rms over S(0) of what is left.
 
@@ -119,26 +131,35 @@ class Fitter:
     report: Report
     fine: FineModel = USUAL_FINE
 
-    def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, candidates: list[Tensor]) -> Fit:
-        """Fit from the best of `candidates`, of the first stage's shape, through all stages to `finest`.
+    def run(self, sequence: tuple[Stage, ...], finest: AbstractShape, candidates: Sequence[Candidate]) -> Fit:
+        """Fit from the best of `candidates` through all stages to `finest`.
 
         Candidates are compared by what they predict, and of many the best few by what is left after the
-        early stages.
+        early stages. Relatives say nothing before they are fitted, so that all of them are.
         """
-        few = self._nearest(sequence[0], candidates, max(1, len(candidates) // _FOR_ONE_TRIED))
-        rough = min((self._rough(sequence, latent) for latent in few), key=lambda fit: fit.unexplained)
+        if all(candidate.shape is sequence[0].shape for candidate in candidates):
+            few = self._nearest(sequence[0], candidates)
+            rough = min((self._rough(sequence, each) for each in few), key=lambda fit: fit.unexplained)
+        else:
+            rough = self._of_relatives(sequence, candidates)
         known = self.measurement.sigma
         sigma = max(self.fine.floor, rough.evidence if known is None else known)
         # of exact signals there is nothing to average: a few hundred tell all
-        exact = sigma < _EXACT
-        seen = replace(self, measurement=self.measurement.thinned(_TELLING)) if exact else self
-        fit = seen._corrected(sequence[-1], finest, rough.latent, sigma)
-        return fit if seen is self else self._of_all(fit)
+        if not (self._exact and isinstance(self.optimiser, LevenbergMarquardt)):
+            return self._corrected(sequence[-1], finest, rough.latent, sigma)
+        seen = replace(self, measurement=self.measurement.thinned(_TELLING))
+        return self._of_all(seen._exactly(sequence[-1].name, finest, rough.latent, sigma))
 
-    def _rough(self, sequence: tuple[Stage, ...], latent: Tensor) -> _Rough:
-        """Fit from `latent` through all stages but the last."""
+    @property
+    def _exact(self) -> bool:
+        """Whether the signals are those of the believed solver."""
+        known = self.measurement.sigma
+        return known is not None and max(self.fine.floor, known) < _EXACT
+
+    def _rough(self, sequence: tuple[Stage, ...], candidate: Candidate) -> _Rough:
+        """Fit from `candidate` through all stages but the last."""
         known, evidence, unexplained = self.measurement.sigma, 0.0, math.inf
-        before, reached = sequence[0].shape, math.inf
+        before, latent, reached = candidate.shape, candidate.latent, math.inf
         for stage in sequence[:-1]:
             # a start far from the shape explains little too, so that an early stage is not held back much
             sigma = max(stage.sigma, evidence / 3 if known is None else known)
@@ -164,13 +185,54 @@ class Fitter:
         misfit = self._rms(predicted - self.measurement.signal)
         return replace(fit, predicted=predicted, misfit=misfit, cheap=cheap, fine=fine)
 
-    def _nearest(self, stage: Stage, latents: list[Tensor], count: int) -> list[Tensor]:
-        """Return which `count` of `latents`, of the shape of `stage`, predict the measured signal best."""
-        if len(latents) == count:
-            return latents
+    def _nearest(self, stage: Stage, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Return the few of `candidates`, of the shape of `stage`, that predict the measured signal best."""
+        if len(candidates) == 1:
+            return candidates
         seen = replace(self, measurement=self.measurement.thinned(_GLANCE))
-        model, target = seen._model(stage, latents[0]), seen.measurement.signal
-        return sorted(latents, key=lambda latent: self._rms(model.predict(latent) - target))[:count]
+        model, target = seen._model(stage, candidates[0].latent), seen.measurement.signal
+        ranked = sorted(candidates, key=lambda each: self._rms(model.predict(each.latent) - target))
+        return ranked[: max(1, len(candidates) // _FOR_ONE_TRIED)]
+
+    def _of_relatives(self, sequence: tuple[Stage, ...], candidates: Sequence[Candidate]) -> _Rough:
+        """Fit `candidates`, each in its own model: all for a few steps, then the best few to their end."""
+        first, second, last = sequence
+        glance = replace(self, measurement=self.measurement.thinned(_GLANCE), optimiser=_GLANCING)
+        seen = self._of_stage(second)
+        if self._exact:
+            # the believed solver tells the shape that made the signals from all others
+            second = replace(second, length_scale=self.fine.length_scale, most_modes=self.fine.most_modes)
+        ends = sorted((glance._in_own_model(first, each) for each in candidates), key=lambda end: end[1])
+        few = [end for end in ends[:_MOST_FITTED] if end[1] < _AS_GOOD * ends[0][1]]
+        ends = [seen._in_own_model(second, candidate) for candidate, _ in few]
+        (shape, latent), unexplained = min(ends, key=lambda end: end[1])
+        return _Rough(last.shape.carried(shape, latent), unexplained, unexplained)
+
+    def _in_own_model(self, stage: Stage, candidate: Candidate) -> tuple[Candidate, float]:
+        """Fit `candidate`; return it where it ended, and the rms over S(0) of what is left."""
+        sigma = max(stage.sigma, self.measurement.sigma or 0.0)
+        stage, target = replace(stage, shape=candidate.shape), self.measurement.signal
+        model = self._model(stage, candidate.latent)
+        at, _ = self._optimise(model, candidate.latent, target, sigma, stage.name, hurried=True)
+        return Candidate(candidate.shape, at.latent), self._rms(at.predicted - target)
+
+    def _exactly(self, stage: str, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
+        """Fit the fine model itself, with its exact Jacobian, to signals that it made.
+
+        In directions that signals hardly see, the error of a cheaper model or of a Jacobian with modes held
+        fixed is larger than all that they say.
+        """
+        unresolved, fine = replace(self._unresolved(finest), out_of_span="all"), self.fine
+        for share in _EXACT_PASSES:
+            (count,) = unresolved.count_resolved(latent, (fine.length_scale, fine.most_modes))
+            model = replace(unresolved, n_modes=count)
+            at, reason = self._optimise(
+                model, latent, self.measurement.signal, share * sigma, stage, hurried=share > 1
+            )
+            latent = at.latent
+        misfit = self._rms(at.predicted - self.measurement.signal)
+        cost = len(at.predicted) * (misfit / sigma) ** 2 + float(prior(model.shape, latent).square().sum())
+        return Fit(latent, at.predicted, misfit, cost / 2, at, model, 0.0, reason)
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.
@@ -217,8 +279,6 @@ class Fitter:
         coarser = _NOISY_COARSENING if sigma > _NOISY and self.fine == USUAL_FINE else 1.0
         model, fine = self._unresolved(last.shape), self.fine
         fitted = (last.length_scale * coarser, last.most_modes)
-        if sigma < _EXACT:
-            fitted = (fine.length_scale * _FINER, _MOST_FINER)
         few, many = model.count_resolved(latent, fitted, (fine.length_scale * coarser, fine.most_modes))
         if not isinstance(self.optimiser, LevenbergMarquardt):
             few = many  # first-order descent is never corrected

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..acquisition import Acquisition
 from ..autodiff import jacobian
+from ..fem.eigenmodes import Spectrum
 from ..fem.geometry import Coefficients
+from ..fem.out_of_span import OutOfSpan
 from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..mesh import TetMesh
 from ..mesh.volumes import tet_volumes
@@ -29,7 +31,7 @@ class Linearisation:
     predicted : (N,) Tensor
         Signals, over S(0) where the model is normalised, else in µm³.
     jacobian : (N, P) Tensor
-        Its derivative in the latent, with the modes held fixed.
+        Its derivative in the latent, with what the model says of the modes.
     displacements : (P, V, 3) Tensor
         The derivatives of the vertices, µm.
     """
@@ -64,6 +66,9 @@ class ForwardModel:
         Modes kept.
     order : {1, 2}
         Order of the finite elements.
+    out_of_span : {"none", "slow", "all"}
+        Modes whose change out of the span of the kept ones the Jacobian has. Without it a Jacobian is wrong
+        by the error of the cut: in directions that signals hardly see, by more than all they say.
     """
 
     shape: AbstractShape
@@ -72,6 +77,7 @@ class ForwardModel:
     normalised: bool
     n_modes: int
     order: int = 2
+    out_of_span: OutOfSpan = "none"
 
     @cached_property
     def _water(self) -> Tissue:
@@ -119,9 +125,11 @@ class ForwardModel:
         """Solve for the modes of `latent` (P,) and return its prediction, ready to be linearised."""
         latent = latent.detach()
         mesh = self.shape.mesh(latent)
-        basis = self._operators(mesh).basis(count=self.n_modes)
+        operators = self._operators(mesh)
+        spectrum = operators.spectrum()
+        basis = operators.reduce(spectrum.lowest(count=self.n_modes))
         timing, which = self._distinct
-        return Prediction(self, latent, mesh, basis, PgseSolution.of(basis.model, *timing), which)
+        return Prediction(self, latent, mesh, spectrum, basis, PgseSolution.of(basis.model, *timing), which)
 
     def predict(self, latent: Tensor) -> Tensor:
         """Return the signals (N,) of `latent` (P,)."""
@@ -151,6 +159,7 @@ class Prediction:
     model: ForwardModel
     latent: Tensor
     mesh: TetMesh
+    spectrum: Spectrum
     basis: ModalBasis
     solution: PgseSolution
     which: Tensor
@@ -165,7 +174,12 @@ class Prediction:
         """Return the Jacobian: adjoint for each measurement, forward for each parameter."""
         model, mesh = self.model, self.mesh
         displacements = jacobian(model.shape.vertices, self.latent)
-        tangents = reduced_tangents(mesh.vertices, model._coefficients, self.basis, displacements)
+        basis = self.basis
+        if model.out_of_span != "none":
+            basis = basis._replace(modes=self.spectrum.completed(basis.modes))
+        tangents = reduced_tangents(
+            mesh.vertices, model._coefficients, basis, displacements, out_of_span=model.out_of_span
+        )
         slope = self.solution.jacobian(tangents)[self.which]
         if model.normalised:
             volume_slope = _volume_slope(mesh, displacements)

@@ -24,7 +24,7 @@ from ..signal.tissue import Tissue
 from .adam import Adam
 from .extent import estimate_extent
 from .fine_model import FineModel
-from .fit import USUAL_FINE, Fit, Fitter, Report
+from .fit import USUAL_FINE, Candidate, Fit, Fitter, Report
 from .levenberg_marquardt import LevenbergMarquardt
 from .measurement import Measurement, check_measurement
 from .posterior import laplace_posterior
@@ -80,7 +80,8 @@ def reconstruct(
         learned model knows (for Adam the first is straight).
     n_candidates : int, optional
         Random shapes of which a start takes the one that explains the signal best: at once, or from 16 on
-        after one in eight has gone through the early stages. 3 by default, 24 of learned shapes.
+        after one in eight has gone through the early stages; where the model knows relatives of training
+        shapes, after all have been fitted. 3 by default, 24 of learned shapes.
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
@@ -202,8 +203,8 @@ def _starts(
     candidates: int,
     straight: bool,
     generator: torch.Generator,
-) -> list[list[Tensor]]:
-    """Return for each start the latents to choose from; `straight` leaves the first no choice, as published.
+) -> list[list[Candidate]]:
+    """Return for each start what to choose from; `straight` leaves the first no choice, as published.
 
     A straight tube is a saddle for second-order steps: bending it either way changes the signal alike.
     """
@@ -213,24 +214,30 @@ def _starts(
         diffusivity=float(tissue.diffusion_tensor.detach().trace()) / 3,
         volume=_volume_of(measurement, tissue),
     )
-    starts = [[first.shape.initial(extent, generator=None)]] if straight else []
+    shape = first.shape
+    starts = [[Candidate(shape, shape.initial(extent, generator=None))]] if straight else []
+    # first-order descent is of one model, as published
+    n_relatives = 0 if straight else shape.n_relatives
     while len(starts) < count:
-        starts.append(_random_latents(first.shape, extent, candidates, generator))
+        starts.append(_random_candidates(shape, n_relatives, extent, candidates, generator))
     return starts
 
 
-def _random_latents(
-    shape: AbstractShape, extent: Extent, count: int, generator: torch.Generator
-) -> list[Tensor]:
-    latents: list[Tensor] = []
+def _random_candidates(
+    shape: AbstractShape, n_relatives: int, extent: Extent, count: int, generator: torch.Generator
+) -> list[Candidate]:
+    found: list[Candidate] = []
     for _ in range(_TRIES * count):
-        latent = shape.initial(extent, generator=generator)
-        if shape.fold_margin(latent) > shape.start_margin:
-            latents.append(latent)
-        if len(latents) == count:
-            return latents
+        model = shape
+        if n_relatives:
+            model = shape.relatives(int(torch.randint(n_relatives, (), generator=generator)))
+        latent = model.initial(extent, generator=generator)
+        if model.fold_margin(latent) > model.start_margin:
+            found.append(Candidate(model, latent))
+        if len(found) == count:
+            return found
     raise ConvergenceError(
-        f"starts: {len(latents)} of {count} random shapes do not fold at length {extent.length:.3g} µm "
+        f"starts: {len(found)} of {count} random shapes do not fold at length {extent.length:.3g} µm "
         f"and radius {extent.radius:.3g} µm, suggested by the signal"
     )
 

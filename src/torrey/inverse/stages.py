@@ -51,7 +51,7 @@ class Stage:
         """Return the latent in this stage's shape of what `latent` is in the shape of the stage `before`."""
         if isinstance(self.shape, Tube) and isinstance(before, Tube):
             return _insert_knots(before, latent, self.shape)
-        return latent
+        return latent if before is self.shape else self.shape.carried(before, latent)
 
 
 def stages(shape: AbstractShape) -> tuple[Stage, ...]:
@@ -64,6 +64,9 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     """
     if isinstance(shape, Vertices):
         return (only_stage(shape),)
+    if shape.n_relatives > 0:
+        glance = Stage("relatives", shape, 2.2, 1e-3, 40, _FEW)
+        return glance, replace(glance, length_scale=1.5, sigma=1e-4, most_modes=60), only_stage(shape)
     if not isinstance(shape, Tube):
         return (
             Stage("form", shape, 2.2, 2e-2, 40, _FEW),

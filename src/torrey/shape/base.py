@@ -71,6 +71,19 @@ class AbstractShape(ABC):
     def initial(self, extent: Extent, *, generator: torch.Generator | None) -> Tensor:
         """Return a latent (P,) to start from, plain without a `generator` and varied at random with one."""
 
+    @property
+    def n_relatives(self) -> int:
+        """Number of models that `relatives` has."""
+        return 0
+
+    def relatives(self, index: int) -> AbstractShape:
+        """Return one of the models of few parameters, around one known shape each, to start a fit with."""
+        raise IndexError(f"{type(self).__name__} has no relatives, asked for {index}")
+
+    def carried(self, other: AbstractShape, latent: Tensor) -> Tensor:
+        """Return the latent (P,) of the shape nearest to that of `latent` in `other`, of the same mesh."""
+        return self.latent_of(other.vertices(latent).detach())
+
     def mesh(self, latent: Tensor) -> TetMesh:
         """Return the mesh of `latent` (P,); gradients flow from its vertices to the latent."""
         return TetMesh(self.vertices(latent), self.tets)

@@ -93,6 +93,21 @@ class Posed(AbstractShape):
         inner = self.model.latent_of(vertices)
         return torch.cat([inner, inner.new_zeros(3)])
 
+    @property
+    def n_relatives(self) -> int:
+        """That of the model."""
+        return self.model.n_relatives
+
+    def relatives(self, index: int) -> Posed:
+        """Return those of the model, each in any orientation."""
+        return Posed(self.model.relatives(index))
+
+    def carried(self, other: AbstractShape, latent: Tensor) -> Tensor:
+        """Return the latent (P + 3,) of the shape nearest to that of `latent` in `other`, posed too."""
+        if not isinstance(other, Posed):
+            return super().carried(other, latent)
+        return torch.cat([self.model.carried(other.model, latent[:-3]), latent[-3:]])
+
     def with_rotation(self, inner: Tensor, rotation: Tensor) -> Tensor:
         """Return the latent (P + 3,) of the model's `inner` (P,) turned by `rotation` (3, 3)."""
         return torch.cat([inner, vector_of(rotation).to(inner)])

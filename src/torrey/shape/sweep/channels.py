@@ -75,16 +75,25 @@ def steepest_turn(n_layers: int) -> float:
     return _STEEPEST / n_layers
 
 
+def radius_of(radial: Tensor) -> Tensor:
+    """Return r > 0 of u."""
+    return (radial + (radial.square() + 4 * _SOFTNESS).sqrt()) / 2
+
+
+def turn_of(slope: Tensor, n_layers: int) -> Tensor:
+    """Return the turn, rad, over one of `n_layers` layers in which v is `slope`."""
+    return steepest_turn(n_layers) * torch.tanh(slope / _STEEPEST)
+
+
 def from_coefficients(coefficients: Tensor, n_layers: int) -> Channels:
     """Return the channels of `coefficients` (195,), differentiable."""
     at_ends, at_gauss = (matrix.to(coefficients) for matrix in spline_matrices(n_layers))
     x, y, u, v, size = split(coefficients)
-    radial = at_ends @ u
-    slope = _STEEPEST * torch.tanh(at_gauss @ v / _STEEPEST)
+    turns = turn_of(at_gauss @ v, n_layers)
     return Channels(
         centre=at_ends @ torch.stack([x, y], dim=1),
-        radius=(radial + (radial.square() + 4 * _SOFTNESS).sqrt()) / 2,
-        turn=slope.view(n_layers, 2).mean(1) / n_layers,
+        radius=radius_of(at_ends @ u),
+        turn=turns.view(n_layers, 2).mean(1),
         size=size,
     )
 

@@ -27,6 +27,7 @@ from .channels import (
     observed,
     steepest_turn,
 )
+from .relatives import Relatives
 
 _FAINT = 1e-5
 """Prior of `latent_of`: µm in the root mean square over vertices that one standard deviation is worth."""
@@ -209,6 +210,16 @@ class Sweep(AbstractShape):
     def n_candidates(self) -> int:
         """As many of `codes` as make one of them likely to be near."""
         return MANY_CODES
+
+    @property
+    def n_relatives(self) -> int:
+        """One model around each of `codes`."""
+        return len(self.codes)
+
+    def relatives(self, index: int) -> Relatives:
+        """Return the axons of the kind of code `index`, of any length and size."""
+        coefficients = self.mean + self.basis @ self.codes[index]
+        return Relatives(coefficients, self._section[0], self.tets, self.n_layers)
 
     def fold_margin(self, latent: Tensor) -> float:
         """Return 1 minus the largest turn between layers over that which would fold, positive always."""

@@ -25,7 +25,7 @@ def window(coefficients: Tensor, start: float, length: float) -> Tensor:
     and a straight line as they were. The part is stretched to the size of the whole, and centred.
     """
     s = torch.linspace(0, 1, LAYERS + 1, dtype=torch.float64)
-    odd, even = _continued(start + length * s)
+    odd, even = continued(start + length * s)
     x, y, u, v, size = split(coefficients)
     values = torch.stack([odd @ x, odd @ y, odd @ u, length * (even @ v)])
     return normalised(torch.cat([(values @ _fit_of_values().T).ravel(), size]))
@@ -56,7 +56,7 @@ def _fit_of_values() -> Tensor:
     return fit
 
 
-def _continued(parameters: Tensor) -> tuple[Tensor, Tensor]:
+def continued(parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return matrices (·, 48) to values at `parameters`, between −1 and 2, of odd and even continuations."""
     below, above = (parameters < 0)[:, None], (parameters > 1)[:, None]
     inside = torch.where(parameters < 0, -parameters, torch.where(parameters > 1, 2 - parameters, parameters))
