@@ -62,7 +62,10 @@ _GLANCING = LevenbergMarquardt(max_iterations=4)
 """How far relatives are fitted before they are compared."""
 
 _MOST_FITTED, _AS_GOOD = 4, 2.0
-"""How many of them are fitted to their end at most, and how much more than the best one may leave."""
+"""How many of them are fitted to their end at most, and how much more than the best one they may leave."""
+
+_EXPLAINED = 1.05
+"""Share of the noise that a relative may leave for no other to be fitted."""
 
 _NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
@@ -203,8 +206,12 @@ class Fitter:
             # the believed solver tells the shape that made the signals from all others
             second = replace(second, length_scale=self.fine.length_scale, most_modes=self.fine.most_modes)
         ends = sorted((glance._in_own_model(first, each) for each in candidates), key=lambda end: end[1])
-        few = [end for end in ends[:_MOST_FITTED] if end[1] < _AS_GOOD * ends[0][1]]
-        ends = [seen._in_own_model(second, candidate) for candidate, _ in few]
+        few = [candidate for candidate, left in ends[:_MOST_FITTED] if left < _AS_GOOD * ends[0][1]]
+        ends, explained = [], max(_EXPLAINED * (self.measurement.sigma or 0.0), second.sigma / 2)
+        for candidate in few:
+            ends.append(seen._in_own_model(second, candidate))
+            if ends[-1][1] < explained:
+                break
         (shape, latent), unexplained = min(ends, key=lambda end: end[1])
         return _Rough(last.shape.carried(shape, latent), unexplained, unexplained)
 
