@@ -190,3 +190,21 @@ def test_folded_and_infinite_latents_are_not_admissible():
     latent = bent()
     latent[0] = math.nan
     assert not forward.admissible(latent)
+
+
+def test_with_change_out_of_the_span_the_jacobian_is_that_of_differences():
+    """However few the modes: what is left, 1.1e-3, is the order of the time steps."""
+    latent = small_latent()
+    held = model(shape=SMALL, n_modes=7, order=1)
+    exact = replace(held, out_of_span="all")
+    modes = exact.at(latent).basis.modes
+    # differences must not swap modes across the cut
+    assert modes.next_value > 1.01 * modes.values[modes.n_modes - 1]
+    expected = central_differences(exact.predict, latent, 1e-5)
+    errors = [
+        float((each.at(latent).linearise().jacobian - expected).norm() / expected.norm())
+        for each in (held, exact)
+    ]
+    assert errors[1] < 2 * TIME_STEPS
+    # measured 1.8e-2
+    assert errors[0] > 10 * errors[1]

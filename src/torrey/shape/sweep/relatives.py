@@ -111,7 +111,7 @@ class Relatives(AbstractShape):
         place, kind = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         share = _USUAL[0] + (_USUAL[1] - _USUAL[0]) * place
         form = self.coefficients.new_tensor([_PLAINER, share])
-        if kind < 0.5:  # noqa: PLR2004 (one in two)
+        if kind < 0.5:
             return torch.cat([self.coefficients.new_tensor([across, across, along]), form])
         size = split(self.coefficients)[-1] + self.coefficients.new_tensor([0, 0, math.log(share)])
         latent = torch.cat([size, form])
