@@ -213,7 +213,8 @@ class Fitter:
             if ends[-1][1] < explained:
                 break
         (shape, latent), unexplained = min(ends, key=lambda end: end[1])
-        return _Rough(last.shape.carried(shape, latent), unexplained, unexplained)
+        evidence = unexplained if unexplained > second.sigma else 0.0
+        return _Rough(last.shape.carried(shape, latent), unexplained, evidence)
 
     def _in_own_model(self, stage: Stage, candidate: Candidate) -> tuple[Candidate, float]:
         """Fit `candidate`; return it where it ended, and the rms over S(0) of what is left."""
