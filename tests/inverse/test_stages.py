@@ -6,7 +6,7 @@ import torch
 from torrey.errors import InputError
 from torrey.inverse.stages import only_stage, stages
 from torrey.mesh import cylinder
-from torrey.shape import Tube, Vertices
+from torrey.shape import Extent, Tube, Vertices, pretrained
 
 S = torch.linspace(0, 1, 12, dtype=torch.float64)
 
@@ -62,6 +62,18 @@ def test_counts_that_halving_does_not_reach(n_control, n_radius, message):
         stages(shape)
     assert str(error.value) == f"Tube: {message}"
     assert only_stage(shape).shape.n_latent == shape.n_latent
+
+
+def test_a_learned_sweep_starts_in_its_relatives():
+    sweep = pretrained("sweep", "fan")
+    sequence = stages(sweep)
+    assert [stage.name for stage in sequence] == ["relatives", "relatives", "all"]
+    first = sweep.relatives(0)
+    latent = first.initial(Extent(9.0, 3.0, torch.tensor([0.0, 0.0, 1.0])), generator=None)
+    carried = sequence[-1].carry(first, latent)
+    expected = first.vertices(latent)
+    assert float((sweep.vertices(carried) - expected).norm(dim=1).mean()) < 0.05
+    assert sequence[-1].carry(sweep, carried) is carried
 
 
 def test_other_shapes_have_one_stage():

@@ -200,8 +200,7 @@ class Fitter:
     def _of_relatives(self, sequence: tuple[Stage, ...], candidates: Sequence[Candidate]) -> _Rough:
         """Fit `candidates`, each in its own model: all for a few steps, then the best few to their end."""
         first, second, last = sequence
-        glance = replace(self, measurement=self.measurement.thinned(_GLANCE), optimiser=_GLANCING)
-        seen = self._of_stage(second)
+        glance, seen = replace(self._of_stage(first), optimiser=_GLANCING), self._of_stage(second)
         if self._exact:
             # the believed solver tells the shape that made the signals from all others
             second = replace(second, length_scale=self.fine.length_scale, most_modes=self.fine.most_modes)

@@ -14,8 +14,8 @@ from ..shape.spline import DEGREE, refined_count
 _LAYERS_PER_SPAN = 1.5
 """Layers that a span between knots takes before the last stage."""
 
-_FEW = 300
-"""Measurements looked at before the last stage of a learned shape."""
+_FEW, _FEWER = 300, 120
+"""Measurements looked at before the last stage of a learned shape, and in models of five parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,11 @@ def stages(shape: AbstractShape) -> tuple[Stage, ...]:
     if isinstance(shape, Vertices):
         return (only_stage(shape),)
     if shape.n_relatives > 0:
-        glance = Stage("relatives", shape, 2.2, 1e-3, 40, _FEW)
-        return glance, replace(glance, length_scale=1.5, sigma=1e-4, most_modes=60), only_stage(shape)
+        return (
+            Stage("relatives", shape, 2.2, 1e-3, 40, _FEWER),
+            Stage("relatives", shape, 1.5, 1e-4, 60, _FEW),
+            only_stage(shape),
+        )
     if not isinstance(shape, Tube):
         return (
             Stage("form", shape, 2.2, 2e-2, 40, _FEW),
