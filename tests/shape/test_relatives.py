@@ -53,8 +53,8 @@ def test_the_whole_of_an_axon_in_its_own_size_is_the_axon(mixed):
     relatives = relatives_of(mixed, deformation)
     found = relatives.vertices(latent(OWN_SIZE, 1.0, 1.0))
     assert apart(found, deformation(TEMPLATE.vertices)) < 0.01
-    half = relatives.vertices(latent(OWN_SIZE, 0.0, 1.0))
-    assert apart(half, TEMPLATE.vertices) < 0.01
+    straight = relatives.vertices(latent(OWN_SIZE, 0.0, 1.0))
+    assert apart(straight, TEMPLATE.vertices) < 0.01
 
 
 def test_derivatives_are_those_of_differences(mixed):

@@ -40,7 +40,7 @@ _HURRIED_GAIN = 3.0
 _HURRIED_SHARE = 0.02
 """The same as a share of ½|F|² under noise, which is most of it."""
 
-_EXACT = 2e-5
+_EXACT = 1e-5
 """Error over S(0) below which signals are exact: those of a simulation, by the solver that is believed."""
 
 _EXACT_PASSES = 2.0, 1.0
@@ -238,8 +238,8 @@ class Fitter:
             )
             latent = at.latent
         misfit = self._rms(at.predicted - self.measurement.signal)
-        cost = len(at.predicted) * (misfit / sigma) ** 2 + float(prior(model.shape, latent).square().sum())
-        return Fit(latent, at.predicted, misfit, cost / 2, at, model, 0.0, reason)
+        cost = self._cost(misfit, len(at.predicted), model.shape, latent)
+        return Fit(latent, at.predicted, misfit, cost, at, model, 0.0, reason)
 
     def _corrected(self, stage: Stage, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the cheap model plus its difference from the fine one, until that difference stands still.
@@ -272,9 +272,13 @@ class Fitter:
             if self.measurement.sigma is None:
                 sigma = max(self.fine.floor, min(sigma, self._rms(predicted - self.measurement.signal)))
         misfit = self._rms(predicted - self.measurement.signal)
-        chi_square = len(predicted) * (misfit / max(self.fine.floor, self.measurement.sigma or 0.0)) ** 2
-        cost = (chi_square + float(prior(fine.shape, cheap.latent).square().sum())) / 2
+        cost = self._cost(misfit, len(predicted), fine.shape, cheap.latent)
         return Fit(cheap.latent, predicted, misfit, cost, cheap, fine, self._rms(difference), reason)
+
+    def _cost(self, misfit: float, count: int, shape: AbstractShape, latent: Tensor) -> float:
+        """Return ½χ² of `count` measurements with that `misfit` plus the prior of `latent` (P,)."""
+        sigma = max(self.fine.floor, self.measurement.sigma or 0.0)
+        return (count * (misfit / sigma) ** 2 + float(prior(shape, latent).square().sum())) / 2
 
     def _last_models(
         self, last: Stage, finest: AbstractShape, latent: Tensor, *, sigma: float
