@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -61,11 +61,17 @@ _GLANCE = 120
 _GLANCING = LevenbergMarquardt(max_iterations=4)
 """How far relatives are fitted before they are compared."""
 
-_MOST_FITTED, _AS_GOOD = 4, 2.0
-"""How many of them are fitted to their end at most, and how much more than the best one they may leave."""
+_AT_A_TIME = 8
+"""How many of them, before the best is fitted further."""
+
+_MORE_FITTED, _AS_GOOD = 2, 2.0
+"""How many others are at most, and how much more than the best one they may leave."""
+
+_FURTHER = LevenbergMarquardt(max_iterations=8)
+"""How far."""
 
 _EXPLAINED = 1.05
-"""Share of the noise that a relative may leave for no other to be fitted."""
+"""Share of the noise that a relative may leave for no other to be fitted further."""
 
 _NOISY, _NOISY_COARSENING = 4e-3, 1.25
 """σ over S(0) above which modes are resolved to a length scale coarser by this factor: their error, about
@@ -122,6 +128,17 @@ class _Rough(NamedTuple):
     latent: Tensor
     unexplained: float
     evidence: float
+
+
+class _End(NamedTuple):
+    """Where a candidate ended in its own model, and the rms over S(0) of what is left."""
+
+    candidate: Candidate
+    unexplained: float
+
+
+def _unexplained(end: _End) -> float:
+    return end.unexplained
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,30 +215,43 @@ class Fitter:
         return ranked[: max(1, len(candidates) // _FOR_ONE_TRIED)]
 
     def _of_relatives(self, sequence: tuple[Stage, ...], candidates: Sequence[Candidate]) -> _Rough:
-        """Fit `candidates`, each in its own model: all for a few steps, then the best few to their end."""
+        """Fit `candidates`, each in its own model, the best of them further until one explains the signals."""
         first, second, last = sequence
-        glance, seen = replace(self._of_stage(first), optimiser=_GLANCING), self._of_stage(second)
+        # what tells relatives apart is far above the error of first-order elements
+        glance = replace(self._of_stage(first), optimiser=_GLANCING, fine=replace(self.fine, order=1))
+        seen = replace(self._of_stage(second), optimiser=_FURTHER)
         if self._exact:
             # the believed solver tells the shape that made the signals from all others
             second = replace(second, length_scale=self.fine.length_scale, most_modes=self.fine.most_modes)
-        ends = sorted((glance._in_own_model(first, each) for each in candidates), key=lambda end: end[1])
-        few = [candidate for candidate, left in ends[:_MOST_FITTED] if left < _AS_GOOD * ends[0][1]]
-        ends, explained = [], max(_EXPLAINED * (self.measurement.sigma or 0.0), second.sigma / 2)
-        for candidate in few:
+        explained, ends = max(_EXPLAINED * (self.measurement.sigma or 0.0), second.sigma / 2), []
+        for candidate in glance._promising(first, candidates):
             ends.append(seen._in_own_model(second, candidate))
-            if ends[-1][1] < explained:
+            if ends[-1].unexplained < explained:
                 break
-        (shape, latent), unexplained = min(ends, key=lambda end: end[1])
+        (shape, latent), unexplained = min(ends, key=_unexplained)
         evidence = unexplained if unexplained > second.sigma else 0.0
         return _Rough(last.shape.carried(shape, latent), unexplained, evidence)
 
-    def _in_own_model(self, stage: Stage, candidate: Candidate) -> tuple[Candidate, float]:
-        """Fit `candidate`; return it where it ended, and the rms over S(0) of what is left."""
+    def _promising(self, stage: Stage, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Yield where the best of `candidates` end, after every eight, and at last the next best few."""
+        waiting: list[_End] = []
+        best = math.inf
+        for begin in range(0, len(candidates), _AT_A_TIME):
+            some = candidates[begin : begin + _AT_A_TIME]
+            waiting += [self._in_own_model(stage, each) for each in some]
+            waiting.sort(key=_unexplained)
+            best = min(best, waiting[0].unexplained)
+            if waiting[0].unexplained < _AS_GOOD * best:
+                yield waiting.pop(0).candidate
+        yield from (end.candidate for end in waiting[:_MORE_FITTED] if end.unexplained < _AS_GOOD * best)
+
+    def _in_own_model(self, stage: Stage, candidate: Candidate) -> _End:
+        """Fit `candidate` to its own end."""
         sigma = max(stage.sigma, self.measurement.sigma or 0.0)
         stage, target = replace(stage, shape=candidate.shape), self.measurement.signal
         model = self._model(stage, candidate.latent)
         at, _ = self._optimise(model, candidate.latent, target, sigma, stage.name, hurried=True)
-        return Candidate(candidate.shape, at.latent), self._rms(at.predicted - target)
+        return _End(Candidate(candidate.shape, at.latent), self._rms(at.predicted - target))
 
     def _exactly(self, stage: str, finest: AbstractShape, latent: Tensor, sigma: float) -> Fit:
         """Fit the fine model itself, with its exact Jacobian, to signals that it made.
