@@ -12,7 +12,7 @@ import torch
 from ..inverse import Adam, LevenbergMarquardt, Reconstruction, reconstruct
 from ..inverse.metrics import chamfer_up_to_symmetry
 from ..mesh import TetMesh
-from ..shape import AbstractShape, Posed, Tube, pretrained
+from ..shape import AbstractShape, Posed, Sweep, Tube, pretrained
 from .baselines import descend_in_vertices, fit_cylinder
 from .networks import network_of
 from .problem import Problem
@@ -124,5 +124,9 @@ def _shape_model(spec: Spec, *, pose_known: bool) -> AbstractShape:
     if spec["model"] == "tube":
         # its centreline has any direction
         return Tube()
+    model: AbstractShape
     model = pretrained(spec["model"], spec["family"] if spec["trained_on"] == "family" else "mixed")
+    if isinstance(model, Sweep):
+        # the published models have the vertices of the usual template, whatever the reference has
+        model = model.with_resolution(n_layers=spec["layers"])
     return model if pose_known else Posed(model)

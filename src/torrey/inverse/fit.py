@@ -155,7 +155,7 @@ class Fitter:
         """Fit from the best of `candidates` through all stages to `finest`.
 
         Candidates are compared by what they predict, and of many the best few by what is left after the
-        early stages. Relatives say nothing before they are fitted, so that all of them are.
+        early stages. Relatives say nothing before they are fitted.
         """
         if all(candidate.shape is sequence[0].shape for candidate in candidates):
             few = self._nearest(sequence[0], candidates)

@@ -81,7 +81,8 @@ def reconstruct(
     n_candidates : int, optional
         Random shapes of which a start takes the one that explains the signal best: at once, or from 16 on
         after one in eight has gone through the early stages; where the model knows relatives of training
-        shapes, after all have been fitted. 3 by default, 24 of learned shapes.
+        shapes, after they have been fitted, eight at a time until one explains it. 3 by default, 24 of
+        learned shapes.
     sigma : float, optional
         Standard deviation of the noise over S(0). Where not given it is estimated from what the shape cannot
         explain.
