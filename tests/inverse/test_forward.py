@@ -7,7 +7,8 @@ import torch
 from torrey.acquisition import Acquisition
 from torrey.acquisition.directions import electrostatic_directions
 from torrey.inverse.forward import ForwardModel
-from torrey.mesh import cylinder
+from torrey.mesh import TetMesh, cylinder
+from torrey.mesh.validate import validate
 from torrey.shape import Tube
 from torrey.shape.vertices import Vertices
 from torrey.signal import MatrixFormalism, Tissue, simulate
@@ -190,6 +191,30 @@ def test_folded_and_infinite_latents_are_not_admissible():
     latent = bent()
     latent[0] = math.nan
     assert not forward.admissible(latent)
+
+
+def test_a_latent_that_folds_the_finest_mesh_is_not_admissible():
+    """A bend between two layers of the coarse mesh, which the layers of the finer one see."""
+    coarse = Tube(n_control=16, n_radius=4, n_layers=4, n_rings=1)
+    finest = replace(coarse, n_layers=64)
+    latent = coarse.straight(length=16.0, radius=1.0)
+    centreline, _ = coarse.split(latent)
+    centreline[7, 0] += 0.9
+    forward = model(shape=coarse)
+    assert forward.admissible(latent)
+    assert not replace(forward, finest=finest).admissible(latent)
+
+
+def test_a_flat_tet_is_not_admissible():
+    """As `validate` judges: what a fit ends with must be fit for simulation."""
+    tet = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.3, 0.3, 0.5]], dtype=torch.float64)
+    template = TetMesh(tet, torch.tensor([[0, 1, 2, 3]]))
+    shape = Vertices(template=template)
+    assert model(shape=shape).admissible(shape.latent_of(tet))
+    tet[3, 2] = 1e-10
+    assert float(template.with_vertices(tet).volume) > 0
+    assert validate(template.with_vertices(tet)).degenerate.tolist() == [0]
+    assert not model(shape=shape).admissible(shape.latent_of(tet))
 
 
 def test_with_change_out_of_the_span_the_jacobian_is_that_of_differences():

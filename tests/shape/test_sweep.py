@@ -181,6 +181,8 @@ def test_a_latent_is_one_surface_at_every_resolution(mixed):
     """Corners of the template are among those of meshes with more of them; discs lie between."""
     z = mixed.latent_of(held_out("bend", 1)[0])
     own = mixed.vertices(z).view(21, -1, 3)
+    # where no cross-section is given it stays
+    assert (mixed.with_resolution(n_layers=40).vertices(z).view(41, -1, 3)[::2] - own).abs().max() < 1e-4
     finer = mixed.with_resolution(n_layers=40, n_sides=24).vertices(z).view(41, -1, 3)
     assert (own[:, :12] - finer[::2, :24:2]).abs().max() < 1e-4
     volumes = [

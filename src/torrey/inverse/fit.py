@@ -159,7 +159,8 @@ class Fitter:
         """
         if all(candidate.shape is sequence[0].shape for candidate in candidates):
             few = self._nearest(sequence[0], candidates)
-            rough = min((self._rough(sequence, each) for each in few), key=lambda fit: fit.unexplained)
+            fits = (self._rough(sequence, finest, each) for each in few)
+            rough = min(fits, key=lambda fit: fit.unexplained)
         else:
             rough = self._of_relatives(sequence, candidates)
         known = self.measurement.sigma
@@ -176,7 +177,7 @@ class Fitter:
         known = self.measurement.sigma
         return known is not None and max(self.fine.floor, known) < _EXACT
 
-    def _rough(self, sequence: tuple[Stage, ...], candidate: Candidate) -> _Rough:
+    def _rough(self, sequence: tuple[Stage, ...], finest: AbstractShape, candidate: Candidate) -> _Rough:
         """Fit from `candidate` through all stages but the last."""
         known, evidence, unexplained = self.measurement.sigma, 0.0, math.inf
         before, latent, reached = candidate.shape, candidate.latent, math.inf
@@ -189,6 +190,8 @@ class Fitter:
             before, reached = stage.shape, sigma
             seen = self._of_stage(stage)
             model, target = seen._model(stage, latent), seen.measurement.signal
+            if stage.shape.n_latent == finest.n_latent and replace(model, shape=finest).admissible(latent):
+                model = replace(model, finest=finest)
             fitted, _ = seen._optimise(model, latent, target, sigma, stage.name, hurried=True)
             latent, unexplained = fitted.latent, self._rms(fitted.predicted - target)
             # a misfit below the error that was allowed is no evidence of noise
@@ -215,7 +218,7 @@ class Fitter:
         return ranked[: max(1, len(candidates) // _FOR_ONE_TRIED)]
 
     def _of_relatives(self, sequence: tuple[Stage, ...], candidates: Sequence[Candidate]) -> _Rough:
-        """Fit `candidates`, each in its own model, the best of them further until one explains the signals."""
+        """Fit `candidates`, each in its own model, the best further, until one explains the signals."""
         first, second, last = sequence
         # what tells relatives apart is far above the error of first-order elements
         glance = replace(self._of_stage(first), optimiser=_GLANCING, fine=replace(self.fine, order=1))
@@ -323,7 +326,7 @@ class Fitter:
         few, many = model.count_resolved(latent, fitted, (fine.length_scale * coarser, fine.most_modes))
         if not isinstance(self.optimiser, LevenbergMarquardt):
             few = many  # first-order descent is never corrected
-        return replace(model, n_modes=few), replace(model, shape=finest, n_modes=many)
+        return replace(model, n_modes=few, finest=finest), replace(model, shape=finest, n_modes=many)
 
     def _of_stage(self, stage: Stage) -> Fitter:
         """Return this with the measurements that `stage` looks at."""

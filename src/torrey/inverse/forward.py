@@ -15,7 +15,7 @@ from ..fem.geometry import Coefficients
 from ..fem.out_of_span import OutOfSpan
 from ..fem.reduced import ModalBasis, reduced_model, reduced_tangents
 from ..mesh import TetMesh
-from ..mesh.volumes import tet_volumes
+from ..mesh.volumes import least_volumes, tet_volumes
 from ..shape import AbstractShape
 from ..signal.operators import Domain, Operators
 from ..signal.pgse import PgseSolution, pgse_signal
@@ -69,6 +69,8 @@ class ForwardModel:
     out_of_span : {"none", "slow", "all"}
         Modes whose change out of the span of the kept ones the Jacobian has. Without it a Jacobian is wrong
         by the error of the cut: in directions that signals hardly see, by more than all they say.
+    finest : AbstractShape, optional
+        A finer mesh of the same latent that must not fold either.
     """
 
     shape: AbstractShape
@@ -78,6 +80,7 @@ class ForwardModel:
     n_modes: int
     order: int = 2
     out_of_span: OutOfSpan = "none"
+    finest: AbstractShape | None = None
 
     @cached_property
     def _water(self) -> Tissue:
@@ -116,10 +119,10 @@ class ForwardModel:
         ]
 
     def admissible(self, latent: Tensor) -> bool:
-        """Whether the shape does not fold and no tet of its mesh is inverted."""
-        if not bool(torch.isfinite(latent).all()) or self.shape.fold_margin(latent) <= 0:
+        """Whether the shape does not fold and no tet of its meshes is inverted or flat."""
+        if not bool(torch.isfinite(latent).all()):
             return False
-        return bool((tet_volumes(self.shape.vertices(latent), self.shape.tets) > 0).all())
+        return _unfolded(self.shape, latent) and (self.finest is None or _unfolded(self.finest, latent))
 
     def at(self, latent: Tensor) -> Prediction:
         """Solve for the modes of `latent` (P,) and return its prediction, ready to be linearised."""
@@ -187,6 +190,13 @@ class Prediction:
         else:
             slope = slope * model._scale[:, None]
         return Linearisation(self.predicted, slope, displacements)
+
+
+def _unfolded(shape: AbstractShape, latent: Tensor) -> bool:
+    if shape.fold_margin(latent) <= 0:
+        return False
+    vertices = shape.vertices(latent)
+    return bool((tet_volumes(vertices, shape.tets) > least_volumes(vertices, shape.tets)).all())
 
 
 def _volume_slope(mesh: TetMesh, displacements: Tensor) -> Tensor:

@@ -14,12 +14,10 @@ from torch import Tensor
 from ..errors import MeshError
 from .faces import same_rows, tet_faces
 from .orientation import face_pairs
+from .volumes import least_volumes
 
 if TYPE_CHECKING:
     from .tetmesh import TetMesh
-
-DEGENERATE = 1e-9
-"""A tet whose volume is below this fraction of its longest edge cubed is flat to round-off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +100,7 @@ class MeshReport:
 def validate(mesh: TetMesh) -> MeshReport:
     """Return what is wrong with `mesh`; nothing is raised. The cost is that of sorting 4T faces."""
     volumes = mesh.volumes.detach()
-    corners = mesh.vertices.detach()[mesh.tets]
-    longest = torch.stack(
-        [(corners[:, i] - corners[:, j]).norm(dim=1) for i in range(4) for j in range(i)]
-    ).amax(0)
-    flat = volumes.abs() <= DEGENERATE * longest**3
+    flat = volumes.abs() <= least_volumes(mesh.vertices.detach(), mesh.tets)
     tets = mesh.tets.cpu().numpy()
     compartments = mesh.compartments.cpu().numpy()
     used = torch.zeros(mesh.n_vertices, dtype=torch.bool)

@@ -124,7 +124,9 @@ class Sweep(AbstractShape):
     def with_resolution(
         self, *, n_layers: int, n_sides: int | None = None, n_rings: int | None = None
     ) -> Sweep:
-        """Return the same shapes on another mesh; see the class for the arguments."""
+        """Return the same shapes on another mesh, of the same cross-section where none is given."""
+        if n_sides is None and n_rings is None:
+            return replace(self, n_layers=n_layers)
         return replace(self, n_layers=n_layers, n_sides=n_sides, n_rings=n_rings)
 
     @property
