@@ -164,7 +164,8 @@ class Spectrum:
         )
 
     def _guess_below(self, below: float) -> int:
-        return max(_weyl_count(self._volume, below / self._diffusivity), self._known_below(below))
+        # a coarse mesh has fewer than Weyl's law says, and to ask once more costs little
+        return self._known_below(below) or _weyl_count(self._volume, below / self._diffusivity)
 
     def _known_below(self, below: float) -> int:
         """Return how many modes are known to lie below, of what was solved before."""
