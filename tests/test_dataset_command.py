@@ -42,14 +42,15 @@ def test_signals_are_those_of_the_paper_on_each_shape(tmp_path, capsys):
     assert float((signals[1][some] - stepped.real).abs().max() / mesh.volume) < 1e-3
 
 
-def test_a_run_that_was_interrupted_goes_on(tmp_path, capsys):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_interrupted_goes_on(tmp_path, capsys, how):
     folder = tmp_path / "set"
     argv = ["dataset", "fan", "-o", str(folder), "--split", "train", "--first", "600"]
     run = subprocess.Popen([sys.executable, "-m", "torrey.cli", *argv], stderr=subprocess.PIPE, text=True)
     while not (folder / "shard_00000.npz").exists():
         assert run.poll() is None
         time.sleep(0.02)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(how)
     _, said = run.communicate(timeout=120)
     last = said.splitlines()[-1]
     assert last == f"torrey: interrupted, the same command goes on with what is in {folder}"

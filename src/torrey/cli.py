@@ -18,7 +18,7 @@ from .commands.track import track
 from .commands.train import train
 from .errors import FileError, InputError, TorreyError
 from .run_settings import RunSettings, build, load_settings
-from .terminal import Output, fitting, one_line, warnings_as_lines, working
+from .terminal import Output, ended_as_interrupted, fitting, one_line, warnings_as_lines, working
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ app.command(train)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (of the process by default) and return its exit code."""
     try:
-        with warnings_as_lines():
+        with warnings_as_lines(), ended_as_interrupted():
             app(sys.argv[1:] if argv is None else argv, exit_on_error=False, print_error=False)
     except (TorreyError, CycloptsError) as error:
         print(f"torrey: error: {one_line(error)}", file=sys.stderr)

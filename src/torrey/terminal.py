@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,6 +49,24 @@ def warnings_as_lines() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def ended_as_interrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, as `kill`, `timeout` and Slurm send it: workers end too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # handlers are the main thread's
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
