@@ -1,8 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from torrey.acquisition import electrostatic_directions
 from torrey.errors import FileError, InputError
+from torrey.experiments.problem import acquisition_of
 from torrey.experiments.recipe import SHIPPED, read_recipe, shipped_recipe
 
 TEXT = """
@@ -77,6 +80,17 @@ def test_shipped_recipes_have_all_settings_and_scales(name):
     assert recipe.figure == {"table1": "bars", "convergence": "curves"}.get(name, "lines")
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_shipped_recipes_measure_can_be_measured(name):
+    with shipped_recipe(name) as path:
+        specs = read_recipe(path).specs("minutes", ["honest"])
+    protocols = {json.dumps(spec["protocol"]): spec["protocol"] for spec in specs}
+    for protocol in protocols.values():
+        acquisition = acquisition_of(protocol, electrostatic_directions(protocol["directions"]))
+        n_shells = len(protocol["bvals"]) * len(protocol["big_delta"])
+        assert acquisition.n_measurements == n_shells * protocol["directions"]
+
+
 def test_table_1_has_thirty_shapes_of_each_family_none_of_them_trained_on():
     with shipped_recipe("table1") as path:
         specs = read_recipe(path).specs("full", ["paper"])
@@ -116,6 +130,16 @@ BAD = {
         "[vary]",
         "[published.bend]\nx = [1]\n[vary]",
         "published.bend.x: expected mean",
+    ),
+    "a time, not a list": (
+        "[[10], [10, 25]]",
+        "[10, 25]",
+        "values: one of big_delta is 10.0; expected lists of ms",
+    ),
+    "half a direction": (
+        'name = "big_delta"\nlabel = "Δ"\nvalues = [[10], [10, 25]]',
+        'name = "directions"\nlabel = "n"\nvalues = [6, 7.5]',
+        "values: one of directions is 7.5; expected whole numbers",
     ),
     "not TOML": ("[vary]", "[vary", "not a TOML file"),
 }

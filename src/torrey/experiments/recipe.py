@@ -153,7 +153,10 @@ class Recipe:
             for label, values in rows.items():
                 if len(values) != 2:
                     raise InputError(f"published.{family}.{label}: expected mean and standard deviation")
-        axes = {axis.name for axis in (self.vary, self.lines) if axis is not None}
+        for axis in self.axes:
+            for value in axis.values if axis.name in _OF_PROTOCOL else ():
+                _of_protocol(axis.name, value)
+        axes = {axis.name for axis in self.axes}
         given = self.shape.keys() | (axes - set(_OF_PROTOCOL))
         for family in self.families:
             expected = set(FAMILIES[family].parameters)
@@ -194,7 +197,8 @@ class Recipe:
         outer = product(settings, self.families, points, self.method.items(), range(size.repeats))
         for setting, family, point, (name, method), repeat in outer:
             shape = {**self.shape, **{key: point[key] for key in point if key not in _OF_PROTOCOL}}
-            protocol = {**asdict(self.protocol), **{key: point[key] for key in point if key in _OF_PROTOCOL}}
+            measured = {key: _of_protocol(key, point[key]) for key in point if key in _OF_PROTOCOL}
+            protocol = {**asdict(self.protocol), **measured}
             for sample in [None] if shape else self._samples(family, size.shapes):
                 yield {
                     "family": family,
@@ -226,6 +230,16 @@ class Recipe:
         """Return the recipe as JSON has it, for the manifest of a store."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
+
+
+def _of_protocol(name: str, value: float | tuple[float, ...]) -> int | tuple[float, ...]:
+    """Return a `value` that an axis runs through as the `Protocol` has it."""
+    if name == "directions" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if name == "big_delta" and isinstance(value, tuple):
+        return value
+    expected = {"directions": "whole numbers", "big_delta": "lists of ms"}[name]
+    raise InputError(f"values: one of {name} is {value}; expected {expected}")
 
 
 def read_recipe(path: Path) -> Recipe:
