@@ -77,6 +77,27 @@ def test_published_values_stand_beside(tmp_path):
     assert table.rows[0] == ("Torrey", "paper", *["0.200 ± 0 (2)"] * 3)
 
 
+def test_methods_that_predict_no_signal_have_no_misfit(tmp_path):
+    with shipped_recipe("table1") as path:
+        recipe = read_recipe(path)
+    with TaskStore(tmp_path / "store", {}) as store:
+        specs = recipe.specs("minutes", ["paper", "honest"])
+        for spec in specs:
+            values = {"d_prime": 0.2, "d_prime_vertices": 0.3, "volume_error": 0.1}
+            guessed = spec["model"] in ("mlp", "network")
+            store.add(spec, Outcome(values if guessed else {**values, "misfit": 0.02}), seconds=1.0)
+        records = [store.record(task_key(spec)) for spec in specs]
+        write_results(tmp_path, recipe, records, store)
+        table = long_table(recipe, records)
+        alone = figures_of(recipe, [r for r in records if r.spec["model"] == "mlp"], store)
+    column = table.columns.index("misfit_mean")
+    means = {row[table.columns.index("method")]: row[column] for row in table.rows}
+    assert means["MLP, 256 wide, run here"] == means["residual network"] == ""
+    assert means["Torrey"] == means["fitted cylinder"] == "0.02"
+    assert (tmp_path / "honest_misfit.svg").exists()
+    assert [figure.name for figure in alone] == ["paper_d_prime", "honest_d_prime"]
+
+
 def test_the_figure_shows_means_and_deviations(bent):
     recipe, records, store = bent
     paper = next(figure for figure in figures_of(recipe, records, store) if figure.name == "paper_d_prime")

@@ -56,7 +56,9 @@ def figures_of(recipe: Recipe, records: Sequence[Record], store: TaskStore) -> l
             for measure in ("d_prime", "misfit"):
                 name = f"{setting}_{measure}"
                 caption = f"{MEASURES[measure]}, {setting} setting"
-                figures.append(Figure(name, caption, _points(recipe, of_setting, measure, caption)))
+                measured = [record for record in of_setting if measure in record.values]
+                if measured:
+                    figures.append(Figure(name, caption, _points(recipe, measured, measure, caption)))
     return figures
 
 

@@ -113,7 +113,9 @@ def long_table(recipe: Recipe, records: Sequence[Record]) -> Table:
         row += [str(len(good)), str(len(group) - len(good))]
         row.append(f"{fmean(record.seconds for record in good):.4g}" if good else "")
         for name in MEASURES:
-            spread = Spread.of([record.values[name] for record in good]) if good else None
+            # a network's guess has no misfit
+            values = [record.values[name] for record in good if name in record.values]
+            spread = Spread.of(values) if values else None
             row += [f"{spread.mean:.6g}", f"{spread.sd:.6g}"] if spread else ["", ""]
         rows.append(tuple(row))
     return Table(tuple(columns), tuple(rows))
