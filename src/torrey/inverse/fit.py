@@ -137,6 +137,13 @@ class _End(NamedTuple):
     unexplained: float
 
 
+def _guarded(model: ForwardModel, finest: AbstractShape, latent: Tensor) -> ForwardModel:
+    """Return `model`, which keeps `finest` from folding too if it has the same latent and does not yet."""
+    if model.shape.n_latent != finest.n_latent or not replace(model, shape=finest).admissible(latent):
+        return model
+    return replace(model, finest=finest)
+
+
 def _unexplained(end: _End) -> float:
     return end.unexplained
 
@@ -189,9 +196,7 @@ class Fitter:
             latent = stage.carry(before, latent)
             before, reached = stage.shape, sigma
             seen = self._of_stage(stage)
-            model, target = seen._model(stage, latent), seen.measurement.signal
-            if stage.shape.n_latent == finest.n_latent and replace(model, shape=finest).admissible(latent):
-                model = replace(model, finest=finest)
+            model, target = _guarded(seen._model(stage, latent), finest, latent), seen.measurement.signal
             fitted, _ = seen._optimise(model, latent, target, sigma, stage.name, hurried=True)
             latent, unexplained = fitted.latent, self._rms(fitted.predicted - target)
             # a misfit below the error that was allowed is no evidence of noise
@@ -322,11 +327,15 @@ class Fitter:
         """
         coarser = _NOISY_COARSENING if sigma > _NOISY and self.fine == USUAL_FINE else 1.0
         model, fine = self._unresolved(last.shape), self.fine
-        fitted = (last.length_scale * coarser, last.most_modes)
-        few, many = model.count_resolved(latent, fitted, (fine.length_scale * coarser, fine.most_modes))
+        limits = (
+            (last.length_scale * coarser, last.most_modes),
+            (fine.length_scale * coarser, fine.most_modes),
+        )
+        few, many = model.count_resolved(latent, *limits)
         if not isinstance(self.optimiser, LevenbergMarquardt):
             few = many  # first-order descent is never corrected
-        return replace(model, n_modes=few, finest=finest), replace(model, shape=finest, n_modes=many)
+        fitted = _guarded(replace(model, n_modes=few), finest, latent)
+        return fitted, replace(model, shape=finest, n_modes=many)
 
     def _of_stage(self, stage: Stage) -> Fitter:
         """Return this with the measurements that `stage` looks at."""
