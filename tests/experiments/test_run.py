@@ -84,7 +84,7 @@ def main():
     with LocalProcesses(2) as executor, TaskStore(Path("killed"), {"title": "cheap"}) as store:
         def note(status):
             Path("pids").write_text(" ".join(map(str, executor.pids)))
-        specs = [{"index": index, "sleep": 0.02} for index in range(60)]
+        specs = [{"index": index, "sleep": 0.06} for index in range(60)]
         run_tasks(cheap_tasks.random_walk, specs, store, executor, progress=note)
 if __name__ == "__main__":
     main()
@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, how):
     # a kill in the middle of a line
     with (tmp_path / "killed" / RESULTS).open("ab") as file:
         file.write(b'{"key": "0123')
-    specs = specs_of(60, sleep=0.02)
+    specs = specs_of(60, sleep=0.06)
     with LocalProcesses(2) as executor, TaskStore(tmp_path / "killed", RECIPE) as store:
         run_tasks(cheap_tasks.random_walk, specs, store, executor)
     assert n_lines(tmp_path / "killed") == 60  # none twice

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,7 +239,6 @@ def test_training_repeats_itself_and_is_for_its_family(tmp_path):
     [
         ({"n_layers": 3, "n_sides": 12}, "n_layers is 3, expected at least 4"),
         ({"n_layers": 12, "n_sides": 48}, "n_layers is 12, expected at least 13"),
-        ({"n_layers": 20}, "n_sides is None and n_rings is None, expected one of them"),
         (
             {"n_layers": 20, "n_sides": 12, "n_rings": 2},
             "n_sides is 12 and n_rings is 2, expected one of them",
@@ -248,6 +248,11 @@ def test_training_repeats_itself_and_is_for_its_family(tmp_path):
 def test_meshes_that_could_fold_are_named(mesh, words, mixed):
     with pytest.raises(InputError, match=words):
         mixed.with_resolution(**mesh)
+
+
+def test_a_sweep_needs_a_cross_section(mixed):
+    with pytest.raises(InputError, match="n_sides is None and n_rings is None, expected one of them"):
+        replace(mixed, n_sides=None)
 
 
 def test_wrong_lengths_are_named(mixed):
