@@ -59,16 +59,16 @@ _GLANCE = 120
 """Measurements by which candidates for a start are compared."""
 
 _GLANCING = LevenbergMarquardt(max_iterations=4)
-"""How far relatives are fitted before they are compared."""
+"""How far all relatives are fitted before they are compared."""
 
 _AT_A_TIME = 8
-"""How many of them, before the best is fitted further."""
+"""How many relatives are fitted before the best of them is fitted further."""
 
 _MORE_FITTED, _AS_GOOD = 2, 2.0
-"""How many others are at most, and how much more than the best one they may leave."""
+"""How many others are fitted further at most, and how much more than the best one they may leave."""
 
 _FURTHER = LevenbergMarquardt(max_iterations=8)
-"""How far."""
+"""How far the best relatives are fitted in their own models."""
 
 _EXPLAINED = 1.05
 """Share of the noise that a relative may leave for no other to be fitted further."""
@@ -138,7 +138,7 @@ class _End(NamedTuple):
 
 
 def _guarded(model: ForwardModel, finest: AbstractShape, latent: Tensor) -> ForwardModel:
-    """Return `model`, which keeps `finest` from folding too if it has the same latent and does not yet."""
+    """Return `model`, which keeps `finest` from folding too where that has its latent and is unfolded."""
     if model.shape.n_latent != finest.n_latent or not replace(model, shape=finest).admissible(latent):
         return model
     return replace(model, finest=finest)

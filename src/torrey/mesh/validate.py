@@ -31,7 +31,7 @@ class MeshReport:
     inverted : (k,) int64 Tensor
         Tets of negative volume: the mesh is folded over itself there.
     degenerate : (k,) int64 Tensor
-        Tets whose volume is below `DEGENERATE` times their longest edge cubed, of either sign.
+        Tets whose volume is below 1e-9 (`volumes.DEGENERATE`) of their longest edge cubed, of either sign.
     nonmanifold_faces : (k, 3) int64 Tensor
         Faces shared by more than two tets.
     overlapping_faces : (k, 3) int64 Tensor
